@@ -1,0 +1,333 @@
+"""Time: the values a file writes, the place a run has reached, and the windows that policies act in.
+
+Everything here is a pure function of the callbacks' arguments (epoch, step, steps per epoch): nothing is remembered, so
+any schedule can be drawn before it runs, rescaled, and resumed at any step.
+
+    Time       what a file writes: ``3`` or ``"2.5ep"`` (epochs), ``"1200st"`` (optimizer steps), ``"10%"``
+    Moment     a place on the run's time axis, in epochs plus steps; its step number needs the steps per epoch
+    Progress   where the run is
+    Window     [start, stop) with a frequency: which instants a policy acts at
+    Occasions  all the windows of a policy, or of all the policies of one pruner: counts the instants, 1 to J
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
+
+from schedengine.errors import ScheduleError
+
+Unit = Literal["ep", "st", "%"]
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(ep|st|%)")
+
+
+@dataclass(frozen=True)
+class Time:
+    """A length or a place in time as a file writes it.
+
+    Args:
+        amount: >= 0; whole for steps.
+        unit: ``ep`` epochs, ``st`` optimizer steps, ``%`` of the surrounding phase.
+
+    Example:
+        >>> Time.parse("2.5ep")
+        Time(amount=Fraction(5, 2), unit='ep')
+        >>> Time.parse(3).plain(), Time.parse("10%").plain()
+        (3, '10%')
+    """
+
+    amount: Fraction
+    unit: Unit = "ep"
+
+    @classmethod
+    def parse(cls, value: object) -> Time:
+        """Read what a file writes.
+
+        Raises:
+            ValueError: not a time, or negative.
+        """
+        if isinstance(value, Time):
+            return value
+        wanted = 'write epochs as 3 or "2.5ep", steps as "1200st", a share of the phase as "10%"'
+        if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
+            raise ValueError(f"not a time; {wanted}")
+        if isinstance(value, str):
+            match = _TIME.fullmatch(value.strip())
+            if match is None:
+                raise ValueError(f"not a time; {wanted}")
+            amount, unit = Fraction(match[1]), match[2]
+            if unit == "st" and amount.denominator != 1:
+                raise ValueError("a step is not divisible; write a whole number of steps")
+            return cls(amount, unit)  # type: ignore[arg-type]  # the pattern admits the three units only
+        if not math.isfinite(value) or value < 0:
+            raise ValueError(f"a time is a finite number, zero or more; {wanted}")
+        return cls(Fraction(str(value)))
+
+    def plain(self) -> int | str:
+        """The shortest form that ``parse`` reads back."""
+        if self.unit == "ep" and self.amount.denominator == 1:
+            return self.amount.numerator
+        return f"{_decimal(self.amount)}{self.unit}"
+
+    def after(self, start: Moment, phase: Moment) -> Moment:
+        """The moment this long after ``start``.
+
+        Args:
+            start: where to count from.
+            phase: length of the surrounding phase, which a percentage is a share of.
+        """
+        return start + self.length(phase)
+
+    def length(self, phase: Moment) -> Moment:
+        """This time as a length; see ``after``."""
+        if self.unit == "st":
+            return Moment(steps=int(self.amount))
+        if self.unit == "%":
+            return Moment(phase.epochs * self.amount / 100)
+        return Moment(self.amount)
+
+
+def _decimal(amount: Fraction) -> str:
+    if amount.denominator == 1:
+        return str(amount.numerator)
+    text = repr(float(amount))
+    return text if "e" not in text else f"{float(amount):.20f}".rstrip("0")
+
+
+TimeField = Annotated[
+    InstanceOf[Time],
+    BeforeValidator(Time.parse),
+    PlainSerializer(Time.plain),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?|\.[0-9]+)\s*(ep|st|%)$"},
+            ],
+            "description": 'epochs as 3 or "2.5ep", optimizer steps as "1200st", a share of the phase as "10%"',
+        }
+    ),
+]
+"""A field of a registered class that holds a time."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A place on the run's time axis, or a distance on it: epochs (exact) plus optimizer steps."""
+
+    epochs: Fraction = Fraction(0)
+    steps: int = 0
+
+    def __add__(self, other: Moment) -> Moment:
+        return Moment(self.epochs + other.epochs, self.steps + other.steps)
+
+    def __sub__(self, other: Moment) -> Moment:
+        return Moment(self.epochs - other.epochs, self.steps - other.steps)
+
+    @property
+    def is_epoch(self) -> bool:
+        """Whether it falls on the beginning of an epoch, whatever the steps per epoch."""
+        return self.steps == 0 and self.epochs.denominator == 1
+
+    def step(self, steps_per_epoch: int) -> int:
+        """The number of the optimizer step, counted from 0 at the start of the run; halves round up."""
+        return math.floor(self.epochs * steps_per_epoch + Fraction(1, 2)) + self.steps
+
+    def __str__(self) -> str:
+        parts = [f"epoch {_decimal(self.epochs)}"] if self.epochs or not self.steps else []
+        return " + ".join(parts + ([f"{self.steps} steps"] if self.steps else []))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the run is: just before optimizer step ``step`` of epoch ``epoch``.
+
+    Args:
+        epoch: from 0.
+        step: within the epoch, from 0; an optimizer update, not a micro-batch. None at the beginning of the epoch,
+            which comes before its first step.
+        steps_per_epoch: None where no callback has told it yet.
+    """
+
+    epoch: int
+    step: int | None = None
+    steps_per_epoch: int | None = None
+
+    @property
+    def moment(self) -> Moment:
+        """The same place on the run's time axis."""
+        if self.step is None:
+            return Moment(Fraction(self.epoch))
+        return Moment(steps=self.epoch * known(self.steps_per_epoch) + self.step)
+
+
+def known(steps_per_epoch: int | None) -> int:
+    """The steps per epoch, where a time in steps or a fraction of an epoch has to be placed.
+
+    Raises:
+        ScheduleError: no callback has told them yet.
+    """
+    if steps_per_epoch is None:
+        raise ScheduleError(
+            "a time in steps, or inside an epoch, is needed before the first step is seen; "
+            "pass steps_per_epoch to bind()"
+        )
+    return steps_per_epoch
+
+
+@dataclass(frozen=True)
+class Window:
+    """The instants start, start + every, ... before stop.
+
+    Args:
+        start: inclusive.
+        stop: exclusive.
+        every: distance between instants, in epochs or in steps; None means one instant, at ``start``.
+        is_end: the instants belong to the end of the epoch before them: they come after its last step and its
+            evaluation, and before whatever begins at that moment. Whole epochs only.
+        phase: start and stop of the phase this window lies in.
+    """
+
+    start: Moment
+    stop: Moment
+    every: Moment | None = None
+    is_end: bool = False
+    phase: tuple[Moment, Moment] = (Moment(), Moment())
+
+    @property
+    def is_epochs(self) -> bool:
+        """Whether all its instants fall on beginnings of epochs."""
+        return self.start.is_epoch and (self.every is None or self.every.is_epoch)
+
+    def count(self, steps_per_epoch: int | None = None) -> int:
+        """How many instants it has."""
+        if self.every is None:
+            return 1
+        if self.is_epochs and self.stop.steps == 0:
+            return max(0, math.ceil((self.stop.epochs - self.start.epochs) / self.every.epochs))
+        steps = self.stop.step(known(steps_per_epoch)) - self.start.step(known(steps_per_epoch))
+        return max(0, -(-steps // self._stride(steps_per_epoch)))
+
+    def index(self, progress: Progress) -> int | None:
+        """The number (from 0) of the instant that falls on ``progress``, or None if none does.
+
+        An instant at the beginning of an epoch falls on the epoch's beginning, any other on a step.
+        """
+        if self.is_end or self.is_epochs != (progress.step is None):
+            return None
+        if progress.step is None:
+            return self._number(progress.epoch - int(self.start.epochs), progress.steps_per_epoch)
+        here, start = progress.moment.steps, self.start.step(known(progress.steps_per_epoch))
+        return self._number(here - start, progress.steps_per_epoch)
+
+    def index_at_end(self, progress: Progress) -> int | None:
+        """The number of the instant that belongs to the end of this epoch, or None."""
+        if not self.is_end:
+            return None
+        return self._number(progress.epoch + 1 - int(self.start.epochs), progress.steps_per_epoch)
+
+    def reached(self, progress: Progress) -> int:
+        """How many of its instants lie at or before ``progress``."""
+        if self.is_epochs:
+            distance, stride = progress.epoch - int(self.start.epochs), int(self.every.epochs) if self.every else 1
+        else:
+            steps = known(progress.steps_per_epoch)
+            distance = progress.moment.step(steps) - self.start.step(steps)
+            stride = self._stride(steps) if self.every else 1
+        return 0 if distance < 0 else min(distance // stride + 1, self.count(progress.steps_per_epoch))
+
+    def contains(self, progress: Progress) -> bool:
+        """Whether ``progress`` lies in [start, stop), whatever the frequency.
+
+        The beginning of an epoch lies in a window that starts in the middle of that epoch from its first step on.
+        """
+        if progress.step is None and self.start.steps == self.stop.steps == 0:
+            return self.start.epochs <= progress.epoch < self.stop.epochs
+        if progress.steps_per_epoch is None:
+            return False
+        here = progress.moment.step(progress.steps_per_epoch)
+        return self.start.step(progress.steps_per_epoch) <= here < self.stop.step(progress.steps_per_epoch)
+
+    def is_active(self, progress: Progress) -> bool:
+        """Whether this epoch is one of its instants, for a window of epochs; always, for a window of steps."""
+        if not self.is_epochs or self.every is None:
+            return True
+        return (progress.epoch - int(self.start.epochs)) % int(self.every.epochs) == 0
+
+    def share(self, progress: Progress) -> float:
+        """How much of the window has passed, in [0, 1)."""
+        steps = known(progress.steps_per_epoch)
+        start, stop = self.start.step(steps), self.stop.step(steps)
+        return (progress.moment.step(steps) - start) / max(1, stop - start)
+
+    def moments(self, steps_per_epoch: int | None = None) -> Iterator[Moment]:
+        """All instants in order (for the plan; a run never lists them)."""
+        every = self.every or Moment()
+        for number in range(self.count(steps_per_epoch)):
+            yield Moment(self.start.epochs + number * every.epochs, self.start.steps + number * every.steps)
+
+    def _stride(self, steps_per_epoch: int | None) -> int:
+        assert self.every is not None
+        return max(1, self.every.step(known(steps_per_epoch)))
+
+    def _number(self, distance: int, steps_per_epoch: int | None) -> int | None:
+        if self.every is None:
+            return 0 if distance == 0 else None
+        stride = int(self.every.epochs) if self.is_epochs else self._stride(steps_per_epoch)
+        number, rest = divmod(distance, stride)
+        return number if rest == 0 and 0 <= number < self.count(steps_per_epoch) else None
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """One instant out of many: the ``number``-th (from 1) of ``count``, in ``window``."""
+
+    number: int
+    count: int
+    window: Window
+
+
+@dataclass(frozen=True)
+class Occasions:
+    """The windows of a policy, or of all policies of one pruner, in order of time and counted through."""
+
+    windows: tuple[Window, ...]
+
+    @classmethod
+    def merge(cls, many: Iterable[Occasions]) -> Occasions:
+        """All windows of several policies, in order of time (those of one moment in the order given)."""
+        windows = [window for occasions in many for window in occasions.windows]
+        return cls(tuple(sorted(windows, key=lambda window: (window.start.epochs, window.start.steps))))
+
+    def count(self, steps_per_epoch: int | None = None) -> int:
+        """Instants in all windows."""
+        return sum(window.count(steps_per_epoch) for window in self.windows)
+
+    def at(self, progress: Progress) -> Occasion | None:
+        """The instant that falls on ``progress``, if one does."""
+        return self._find(progress, [window.index(progress) for window in self.windows])
+
+    def at_end(self, progress: Progress) -> Occasion | None:
+        """The instant that belongs to the end of this epoch, if one does."""
+        return self._find(progress, [window.index_at_end(progress) for window in self.windows])
+
+    def reached(self, progress: Progress) -> int:
+        """How many instants lie at or before ``progress``."""
+        return sum(window.reached(progress) for window in self.windows)
+
+    def containing(self, progress: Progress) -> Window | None:
+        """The window that ``progress`` lies in, if it lies in one."""
+        return next((window for window in self.windows if window.contains(progress)), None)
+
+    def _find(self, progress: Progress, indices: Sequence[int | None]) -> Occasion | None:
+        for position, index in enumerate(indices):
+            if index is not None:
+                before = sum(window.count(progress.steps_per_epoch) for window in self.windows[:position])
+                return Occasion(before + index + 1, self.count(progress.steps_per_epoch), self.windows[position])
+        return None
