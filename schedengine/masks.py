@@ -1,0 +1,287 @@
+"""The masks of a run, and the only code that applies them.
+
+A mask is True where a weight is kept. Each pruner owns its own mask of a parameter; what is applied is their
+conjunction. What becomes of pruned weights is the mask's *mode*:
+
+    zero      pruned weights are 0, and set to 0 again after every update
+    hidden    the forward pass sees 0; the value is kept and comes back if the mask re-admits it; its gradient is masked
+    dense     the forward pass sees 0; the kept value trains on, with the gradient taken at the pruned point
+    forward   set to 0 before every forward pass, left to the optimizer after it (Distiller's `mask_on_forward_only`)
+
+Between updates the model always shows its pruned weights (but in mode ``forward``), so that an evaluation sees what would be
+deployed. Per step, whatever the number of layers, one fused operation applies all masks of one dtype and device, two
+more swap the kept values in and out where a mode keeps them, one masks gradients where asked. None waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from schedengine.errors import CheckpointError
+from schedengine.selection import ParameterTable
+
+Mode = Literal["zero", "hidden", "dense", "forward"]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """How a pruner wants its masks applied.
+
+    Args:
+        mode: what becomes of pruned weights, see the module.
+        mask_gradients: also set the gradients of pruned weights to 0 before every update (mode ``hidden`` always does).
+    """
+
+    mode: Mode = "zero"
+    mask_gradients: bool = False
+
+
+@dataclass
+class _Group:
+    """Parameters of one dtype and device, with their masks in that dtype."""
+
+    names: list[str]
+    masks: list[Tensor]
+
+
+class MaskStore:
+    """All masks of a model.
+
+    Args:
+        table: the model's parameters; looked up at every use.
+    """
+
+    def __init__(self, table: ParameterTable) -> None:
+        self._table = table
+        self._owned: dict[str, dict[str, Tensor]] = {}
+        self._applied: dict[str, Applied] = {}
+        self._masters: dict[str, Tensor] = {}
+        self._groups: dict[str, list[_Group]] | None = None
+        self.is_pending = False
+        """Whether a mask was set that ``apply_`` has not applied yet."""
+
+    # --- the masks ---------------------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> list[str]:
+        """The masked parameters."""
+        return list(self._owned)
+
+    def mask(self, name: str) -> Tensor | None:
+        """The mask in force, of the parameter's shape: the conjunction of its owners'. None if there is none."""
+        masks = list(self._owned.get(name, {}).values())
+        if not masks:
+            return None
+        combined = masks[0]
+        for other in masks[1:]:
+            combined = combined & other
+        return combined
+
+    def owned(self, owner: str, name: str) -> Tensor | None:
+        """The mask that one pruner has set."""
+        return self._owned.get(name, {}).get(owner)
+
+    def weight(self, name: str) -> Tensor:
+        """The values that a criterion should rank: kept ones where there are any, else the parameter's."""
+        return self._masters.get(name, self._table[name]).detach()
+
+    def set_(self, owner: str, name: str, mask: Tensor, applied: Applied = Applied(), *, replace: bool = False) -> None:
+        """Replace one pruner's mask of a parameter. It takes effect with the next ``apply_``.
+
+        Args:
+            owner: the pruner.
+            mask: bool, of the parameter's shape, True where kept.
+            replace: drop the masks that other pruners own (Distiller's rule: the last pruner wins).
+        """
+        if replace:
+            self._owned[name] = {owner: mask}
+        else:
+            self._owned.setdefault(name, {})[owner] = mask
+        self.treat_(name, applied)
+        self.is_pending = True
+
+    def treat_(self, name: str, applied: Applied) -> None:
+        """Change what becomes of a parameter's pruned weights; a kept value is dropped where no longer wanted."""
+        if applied.mode not in ("hidden", "dense"):
+            self._masters.pop(name, None)
+        elif name not in self._masters:
+            self._masters[name] = self._table[name].detach().clone()
+        self._applied[name] = applied
+        self._groups = None
+
+    def release_(self, owner: str, names: Iterable[str] | None = None) -> None:
+        """Drop one pruner's masks: pruned weights are free to grow again, from 0 or from the kept value."""
+        for name in list(self._owned if names is None else names):
+            self._owned.get(name, {}).pop(owner, None)
+            if not self._owned.get(name):
+                self._owned.pop(name, None)
+                self._applied.pop(name, None)
+                master = self._masters.pop(name, None)
+                if master is not None:
+                    with torch.no_grad():
+                        self._table[name].copy_(master)
+        self._groups = None
+
+    # --- one step ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def apply_(self) -> None:
+        """Set pruned weights to 0 in the model; kept values stay where they are."""
+        for group in self._of("all"):
+            torch._foreach_mul_(self._parameters(group), group.masks)
+        self.is_pending = False
+
+    @torch.no_grad()
+    def before_forward_(self) -> None:
+        """Mask what mode ``forward`` leaves to the optimizer."""
+        for group in self._of("forward"):
+            torch._foreach_mul_(self._parameters(group), group.masks)
+
+    @torch.no_grad()
+    def before_update_(self) -> None:
+        """Mask gradients where asked, and give the optimizer the kept values."""
+        for group in self._of("gradients"):
+            pairs = [(p.grad, m) for p, m in zip(self._parameters(group), group.masks) if p.grad is not None]
+            if pairs:
+                gradients, masks = zip(*pairs)
+                torch._foreach_mul_(list(gradients), list(masks))
+        for group in self._of("kept"):
+            torch._foreach_copy_(self._parameters(group), [self._masters[name] for name in group.names])
+
+    @torch.no_grad()
+    def after_update_(self) -> None:
+        """Keep the values the optimizer made, where a mode keeps them, and show the pruned weights again."""
+        for group in self._of("kept"):
+            torch._foreach_copy_([self._masters[name] for name in group.names], self._parameters(group))
+        for group in self._of("updated"):
+            torch._foreach_mul_(self._parameters(group), group.masks)
+
+    def _of(self, purpose: str) -> list[_Group]:
+        if self._groups is None:
+            self._groups = self._regroup()
+        return self._groups[purpose]
+
+    def refresh_(self) -> None:
+        """Follow parameters that moved to another device or dtype since the last step (called at every epoch)."""
+        for name, master in self._masters.items():
+            parameter = self._table[name]
+            if master.device != parameter.device or master.dtype != parameter.dtype:
+                self._masters[name] = master.to(parameter)
+        self._groups = None
+
+    def _regroup(self) -> dict[str, list[_Group]]:
+        forms = {name: self._form(name) for name in self._owned}
+
+        def group(names: Iterable[str]) -> list[_Group]:
+            groups: dict[tuple[torch.dtype, torch.device], _Group] = {}
+            for name in names:
+                parameter = self._table[name]
+                found = groups.setdefault((parameter.dtype, parameter.device), _Group([], []))
+                found.names.append(name)
+                found.masks.append(forms[name])
+            return list(groups.values())
+
+        modes = {name: self._applied[name] for name in self._owned}
+        return {
+            "all": group(modes),
+            "updated": group(name for name, how in modes.items() if how.mode != "forward"),
+            "forward": group(name for name, how in modes.items() if how.mode == "forward"),
+            "kept": group(name for name, how in modes.items() if how.mode in ("hidden", "dense")),
+            "gradients": group(name for name, how in modes.items() if how.mask_gradients or how.mode == "hidden"),
+        }
+
+    def _form(self, name: str) -> Tensor:
+        """The mask in the weights' dtype: fused kernels need one dtype, and on the CPU too it is twice as fast."""
+        mask = self.mask(name)
+        assert mask is not None
+        return mask.to(self._table[name])
+
+    def _parameters(self, group: _Group) -> list[Tensor]:
+        return [self._table[name] for name in group.names]
+
+    # --- elsewhere ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def mask_optimizer_state_(self, optimizer: torch.optim.Optimizer, names: Iterable[str], *, reset: bool) -> None:
+        """Set the optimizer's per-weight state of pruned weights to 0, so that momentum revives nothing.
+
+        Args:
+            names: the parameters whose masks changed.
+            reset: forget the whole state of these parameters instead.
+        """
+        for name in names:
+            parameter, mask = self._table[name], self.mask(name)
+            if reset:
+                optimizer.state.pop(parameter, None)
+            elif mask is not None:
+                for value in optimizer.state.get(parameter, {}).values():
+                    if isinstance(value, Tensor) and value.shape == mask.shape and value.dim() > 0:
+                        value.mul_(mask.to(value.device))
+
+    @torch.no_grad()
+    def apply_to_(self, model: nn.Module) -> None:
+        """Apply the masks to a copy of the model (an EMA, a teacher): one with the same parameter names."""
+        other = ParameterTable(model)
+        for name in self._owned:
+            mask = self.mask(name)
+            assert mask is not None
+            other[name].mul_(mask.to(other[name].device))
+
+    def violations(self) -> dict[str, str]:
+        """Parameters whose pruned weights are not 0, and what they are. Waits for the device: not for every step."""
+        found = {}
+        for name in self._owned:
+            mask = self.mask(name)
+            if mask is None or self._applied[name].mode == "forward":
+                continue
+            parameter = self._table[name].detach()
+            pruned = torch.where(mask.to(parameter.device), torch.zeros_like(parameter), parameter)
+            if not bool(torch.isfinite(pruned).all()):
+                found[name] = "a non-finite weight stands under the mask; training has diverged"
+            elif bool(pruned.any()):
+                found[name] = f"{int(pruned.count_nonzero())} pruned weights are not 0; something wrote to them"
+        return found
+
+    def counts(self) -> Iterator[tuple[str, int, int]]:
+        """(name, weights, pruned weights by the mask in force) of every masked parameter."""
+        for name in self._owned:
+            mask = self.mask(name)
+            assert mask is not None
+            yield name, mask.numel(), mask.numel() - int(mask.count_nonzero())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks by parameter and owner (bool), kept values, and how each parameter is treated: tensors and words."""
+        return {
+            "is_pending": self.is_pending,
+            "masks": {name: dict(owners) for name, owners in self._owned.items()},
+            "masters": dict(self._masters),
+            "applied": {name: [how.mode, how.mask_gradients] for name, how in self._applied.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave, on the parameters' devices.
+
+        Raises:
+            CheckpointError: a mask's parameter is unknown, or has another shape.
+        """
+        for name, owners in state["masks"].items():
+            if name not in self._table:
+                raise CheckpointError(f"the checkpoint has a mask of {name!r}, which the model has not")
+            for mask in owners.values():
+                if mask.shape != self._table[name].shape:
+                    shapes = f"{tuple(mask.shape)}, the model's weight {tuple(self._table[name].shape)}"
+                    raise CheckpointError(f"the checkpoint's mask of {name!r} is {shapes}")
+        device = {name: self._table[name].device for name in state["masks"]}
+        self._owned = {
+            name: {owner: mask.to(device[name], torch.bool) for owner, mask in owners.items()}
+            for name, owners in state["masks"].items()
+        }
+        self._masters = {name: master.to(self._table[name]).clone() for name, master in state["masters"].items()}
+        self._applied = {name: Applied(mode, flag) for name, (mode, flag) in state["applied"].items()}
+        self.is_pending = state["is_pending"]
+        self._groups = None

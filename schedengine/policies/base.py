@@ -1,0 +1,76 @@
+"""What a policy is: hooks with one signature, of which it implements those it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from schedengine.masks import MaskStore
+from schedengine.progress import Progress
+from schedengine.pruners.bound import Cut
+from schedengine.selection import ParameterTable
+
+
+@dataclass
+class Context:
+    """All that a hook may read and change.
+
+    Args:
+        model, optimizer: the loop's own. The optimizer may be None where no policy needs one.
+        table: the model's parameters by normalised name.
+        masks: every mask of the run.
+        progress: where the run is.
+        total_epochs: length of the run; None if it was not told.
+        cuts: what has been cut so far, oldest first.
+        metrics: of the evaluation, at ``on_epoch_end`` only.
+        loss: the loss so far, at ``before_backward_pass`` only; a hook may replace it.
+        losses: what was added to it, by name, likewise.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer | None
+    table: ParameterTable
+    masks: MaskStore
+    progress: Progress = Progress(0)
+    total_epochs: int | None = None
+    cuts: list[Cut] = field(default_factory=list)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    loss: Tensor | None = None
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Policy:
+    """Something that happens at certain times.
+
+    A hook that a class does not override costs nothing: the scheduler calls only those that it does.
+    """
+
+    def on_epoch_begin(self, context: Context) -> None:
+        """Before the first step of an epoch; instants on whole epochs fire here."""
+
+    def on_minibatch_begin(self, context: Context) -> None:
+        """Before a step's forward pass; instants on steps fire here."""
+
+    def before_backward_pass(self, context: Context) -> None:
+        """After the loss, once a micro-batch: may add to ``context.loss``."""
+
+    def before_parameter_optimization(self, context: Context) -> None:
+        """After the gradients (unscaled), before the update."""
+
+    def on_minibatch_end(self, context: Context) -> None:
+        """After the update; the masks hold again."""
+
+    def on_epoch_end(self, context: Context) -> None:
+        """After the epoch's evaluation; instants at the end of a phase fire here."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What cannot be told from the callbacks' arguments: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        del state

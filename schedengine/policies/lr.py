@@ -1,0 +1,119 @@
+"""When learning rates are written into the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from schedengine.errors import CheckpointError
+from schedengine.lr.base import Clock, Group, LearningRate
+from schedengine.lr.plateau import Plateau
+from schedengine.policies.base import Context, Policy
+from schedengine.progress import Moment, Occasions, Progress, Window, known
+
+
+def groups_of(optimizer: torch.optim.Optimizer) -> list[Group]:
+    """What the optimizer's parameter groups begin with; remembered in them, as torch's schedulers do, for a resume."""
+    found = []
+    for group in optimizer.param_groups:
+        rate = group.setdefault("initial_lr", float(group["lr"]))
+        betas = group.get("betas")
+        found.append(Group(float(rate), group.get("momentum"), None if betas is None else tuple(map(float, betas))))
+    return found
+
+
+def write_(optimizer: torch.optim.Optimizer, values: Sequence[Mapping[str, Any]]) -> None:
+    """Give each parameter group its values. A rate that is a tensor (a capturable optimizer's) is filled in place."""
+    for group, new in zip(optimizer.param_groups, values, strict=True):
+        for key, value in new.items():
+            if isinstance(group.get(key), Tensor):
+                group[key].fill_(value)
+            else:
+                group[key] = value
+
+
+class LRPolicy(Policy):
+    """Writes a schedule's rates at its instants.
+
+    The clock counts epochs or steps, whichever ``own`` is in, from the start of the window, or of the run.
+
+    Args:
+        schedule: time -> rates.
+        own: when rates are written.
+        groups: what the optimizer's groups began with.
+        clock: what the schedule's time counts from.
+    """
+
+    def __init__(
+        self, schedule: LearningRate, own: Occasions, groups: Sequence[Group], *, clock: Literal["window", "run"], run: Moment
+    ) -> None:
+        self.schedule = schedule
+        self.own = own
+        self.groups = groups
+        self.clock = clock
+        self.run = run
+
+    def on_epoch_begin(self, context: Context) -> None:
+        self._act(context)
+
+    def on_minibatch_begin(self, context: Context) -> None:
+        self._act(context)
+
+    def _act(self, context: Context) -> None:
+        occasion = self.own.at(context.progress)
+        if occasion is not None:
+            assert context.optimizer is not None
+            write_(context.optimizer, self.schedule.values(self.clock_at(occasion.window, context.progress), self.groups))
+
+    def clock_at(self, window: Window, progress: Progress) -> Clock:
+        """The time that the schedule is told at an instant."""
+        start, stop = (Moment(), self.run) if self.clock == "run" else (window.start, window.stop)
+        if window.every is not None and window.every.steps == 0 and window.every.is_epoch:
+            length = stop - start
+            total = int(length.epochs) if length.steps == 0 and length.epochs > 0 else None
+            return Clock(int(progress.epoch - start.epochs), total)
+        steps = known(progress.steps_per_epoch)
+        total = stop.step(steps) - start.step(steps)
+        return Clock(progress.moment.step(steps) - start.step(steps), total if total > 0 else None, Fraction(steps))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"groups": [[group.lr, group.momentum, list(group.betas or ())] for group in self.groups]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if len(state["groups"]) != len(self.groups):
+            raise CheckpointError(
+                f"the checkpoint's optimizer has {len(state['groups'])} parameter groups, this one {len(self.groups)}"
+            )
+        self.groups = [Group(lr, momentum, tuple(betas) or None) for lr, momentum, betas in state["groups"]]
+
+
+class PlateauPolicy(Policy):
+    """Lowers the rate when a metric stops improving; looks at each epoch's evaluation in its windows.
+
+    Args:
+        schedule: what counts as improvement.
+        own: the epochs after which it looks.
+        groups: what the optimizer's groups began with.
+    """
+
+    def __init__(self, schedule: Plateau, own: Occasions, groups: Sequence[Group]) -> None:
+        self.schedule = schedule
+        self.own = own
+        self._state = schedule.start(groups)
+
+    def on_epoch_end(self, context: Context) -> None:
+        if self.own.at(Progress(context.progress.epoch, None, context.progress.steps_per_epoch)) is None:
+            return
+        assert context.optimizer is not None
+        self._state = self.schedule.react(self._state, context.metrics)
+        write_(context.optimizer, self.schedule.values_of(self._state))
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._state = dict(state)

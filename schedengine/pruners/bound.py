@@ -1,0 +1,230 @@
+"""A pruner on a model: which parameters it works on, what it remembers, and its cuts, verified."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schedengine.errors import EffectError, EffectWarning
+from schedengine.masks import Applied, MaskStore
+from schedengine.progress import Progress
+from schedengine.pruners.cutting import Layer, Verdict, by_level, by_limit, by_total
+from schedengine.pruners.pruner import Pruner
+from schedengine.selection import ParameterTable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What one cut did: the record of an event, kept for reports.
+
+    Args:
+        pruner: its name in the schedule.
+        epoch, step: when; step None at the beginning of the epoch.
+        number, count: the ``number``-th of ``count`` cuts of this pruner.
+        target: fraction of the selected weights that was asked to be gone; None where a limit decides.
+        asked: the same as a count of weights; None likewise.
+        removed: weights that this pruner's masks remove after the cut.
+        weights: all weights that this pruner selected.
+    """
+
+    pruner: str
+    epoch: int
+    step: int | None
+    number: int
+    count: int
+    target: float | None
+    asked: int | None
+    removed: int
+    weights: int
+
+    @property
+    def achieved(self) -> float:
+        """Fraction of the selected weights that is gone."""
+        return self.removed / self.weights
+
+    def plain(self) -> dict[str, Any]:
+        """For a state dict."""
+        return asdict(self)
+
+
+class BoundPruner:
+    """A pruner's parameters and memory.
+
+    Args:
+        name: in the schedule.
+        spec: the axes.
+        names: normalised names of the parameters it works on.
+        by_name: level or limit of each parameter, where the spec has a mapping.
+        lenient: an effect that misses is a warning (a version 1 file, or ``optional``).
+    """
+
+    def __init__(
+        self, name: str, spec: Pruner, names: list[str], by_name: Mapping[str, float] | None, *, lenient: bool
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.names = names
+        self.by_name = by_name
+        self.lenient = lenient or spec.optional
+        self._measured: dict[str, float] = {}
+        self._start: float | None = None
+
+    def cut_(
+        self,
+        masks: MaskStore,
+        table: ParameterTable,
+        optimizer: torch.optim.Optimizer | None,
+        progress: Progress,
+        *,
+        number: int,
+        count: int,
+        target_number: int | None = None,
+        target_count: int | None = None,
+    ) -> Cut:
+        """Choose what goes, set the masks, and verify the count.
+
+        Args:
+            number, count: of this cut among the pruner's.
+            target_number, target_count: where the target moves more slowly than the cuts (a ramp's ``every``).
+
+        Raises:
+            EffectError: the count removed is not what the rule asked.
+            SchedEngineError: the weights cannot be ranked (nan), or the target cannot be shared.
+        """
+        layers = [self._layer(name, masks, number, progress) for name in self.names]
+        target, verdict = self._decide(layers, target_number or number, target_count or count)
+        expanded = self._expand(verdict, layers)
+        removed = {name: mask.numel() - int(mask.count_nonzero()) for name, mask in expanded.items()}
+        self._verify(verdict, removed, progress)
+        for name, mask in expanded.items():
+            masks.set_(self.name, name, mask, self.spec.applied, replace=self.spec.masks == "replace")
+        if self.spec.apply == "cut":
+            masks.apply_()
+        if optimizer is not None and self.spec.optimizer_state != "keep":
+            masks.mask_optimizer_state_(optimizer, self.names, reset=self.spec.optimizer_state == "reset")
+        weights = sum(layer.weight.numel() for layer in layers)
+        cut = Cut(
+            self.name, progress.epoch, progress.step, number, count, target, verdict.total, sum(removed.values()), weights
+        )
+        self._note(cut)
+        return cut
+
+    def check_target(self, table: ParameterTable, count: int) -> None:
+        """Whether the last of ``count`` cuts has a target that can be shared among these parameters.
+
+        Raises:
+            SchedEngineError: it has not; says why.
+        """
+        ramp, allocation = self.spec.sparsity, self.spec.allocation
+        assert ramp is not None
+        if self.by_name is not None:
+            for level in self.by_name.values():
+                ramp.at(count, count, to=level)
+            return
+        target = ramp.at(count, count)
+        if not isinstance(allocation, dict) and allocation.scope == "parameter":
+            allocation.levels({name: tuple(table[name].shape) for name in self.names}, target)
+
+    def keep_(self, masks: MaskStore) -> None:
+        """Make the last masks hold for good: pruned weights are 0 from now on, kept values are dropped."""
+        for name in self.names:
+            if masks.owned(self.name, name) is not None:
+                masks.treat_(name, Applied())
+        masks.apply_()
+
+    def _layer(self, name: str, masks: MaskStore, number: int, progress: Progress) -> Layer:
+        keep = masks.owned(self.name, name)
+        # One kept weight keeps its group: the mask is made of whole groups, so the maximum says it exactly.
+        groups = None if keep is None else self.spec.granularity.group(keep).any(dim=1)
+        return Layer(
+            name, masks.weight(name), self.spec.update.removed(groups), f"{name}/{number}/{progress.epoch}/{progress.step}"
+        )
+
+    def _decide(self, layers: list[Layer], number: int, count: int) -> tuple[float | None, Verdict]:
+        if self.spec.threshold is not None:
+            return None, by_limit(self.spec, layers, self._limits(layers))
+        ramp, allocation = self.spec.sparsity, self.spec.allocation
+        assert ramp is not None
+        start = self._start_sparsity(layers)
+        if self.by_name is not None:
+            targets = {name: ramp.at(number, count, to=level, start=start) for name, level in self.by_name.items()}
+            weights = {layer.name: layer.weight.numel() for layer in layers}
+            total = sum(targets[name] * weights[name] for name in weights) / sum(weights.values())
+            return total, by_level(self.spec, layers, targets)
+        target = ramp.at(number, count, start=start)
+        assert not isinstance(allocation, dict)
+        if allocation.scope == "global":
+            return target, by_total(self.spec, layers, target)
+        shapes = {layer.name: tuple(layer.weight.shape) for layer in layers}
+        return target, by_level(self.spec, layers, allocation.levels(shapes, target))
+
+    def _start_sparsity(self, layers: list[Layer]) -> float:
+        """Sparsity before the first cut, which targets of nested masks never go below."""
+        if self._start is None:
+            weights = sum(layer.weight.numel() for layer in layers)
+            zeros = weights - sum(int(layer.weight.count_nonzero()) for layer in layers)
+            nested = self.spec.update.removed(torch.ones(1, dtype=torch.bool)) is not None
+            self._start = zeros / weights if nested else 0.0
+        return self._start
+
+    def _limits(self, layers: list[Layer]) -> dict[str, float]:
+        threshold = self.spec.threshold
+        assert threshold is not None
+        for layer in layers:
+            if layer.name not in self._measured:
+                self._measured[layer.name] = threshold.measure(layer.weight)
+        every = threshold.by_name
+        values = self.by_name or {name: every for name in self.names if not isinstance(every, dict)}
+        return {name: threshold.limit(value, self._measured[name]) for name, value in values.items()}
+
+    def _expand(self, verdict: Verdict, layers: list[Layer]) -> dict[str, Tensor]:
+        return {
+            layer.name: self.spec.granularity.expand(verdict.keep[layer.name], tuple(layer.weight.shape))
+            .to(layer.weight.device)
+            .contiguous()
+            for layer in layers
+        }
+
+    def _verify(self, verdict: Verdict, removed: Mapping[str, int], progress: Progress) -> None:
+        """The count removed against the count that the rule asked. With ``ties: all``, more may go."""
+        wrong = []
+        for name, asked in (verdict.asked or {}).items():
+            if removed[name] != asked and not (self.spec.ties == "all" and removed[name] > asked > 0):
+                wrong.append(f"{name}: {removed[name]:,} of {asked:,} weights are gone")
+        if verdict.asked is None and verdict.total is not None:
+            total, exceeds = sum(removed.values()), self.spec.ties == "all"
+            if total < verdict.total - verdict.slack or (total > verdict.total and not exceeds):
+                wrong.append(f"{total:,} of {verdict.total:,} weights are gone")
+        if wrong:
+            self._miss(f"pruner {self.name!r}, {progress.moment}: " + "; ".join(wrong[:5]))
+
+    def _note(self, cut: Cut) -> None:
+        if cut.target and not cut.asked:
+            logger.info(
+                "pruner %r, epoch %d: the target %.4g of %d weights rounds to none",
+                self.name, cut.epoch, cut.target, cut.weights,
+            )  # fmt: skip
+        logger.debug("cut %s", cut)
+
+    def _miss(self, message: str) -> None:
+        if not self.lenient:
+            raise EffectError(message)
+        warnings.warn(message, EffectWarning, stacklevel=2)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers from its first cut: plain numbers."""
+        return {"measured": dict(self._measured), "start": self._start}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self._measured, self._start = dict(state["measured"]), state["start"]
+
+

@@ -1,0 +1,281 @@
+"""The scheduler: six callbacks in a training loop that stays the user's own."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from schedengine.errors import CheckpointError, EffectError, EffectWarning, SchedEngineError
+from schedengine.masks import MaskStore
+from schedengine.policies.base import Context, Policy
+from schedengine.progress import Progress
+from schedengine.pruners.bound import BoundPruner, Cut
+from schedengine.selection import ParameterTable
+
+logger = logging.getLogger(__name__)
+
+STATE_VERSION = 1
+_HOOKS = (
+    "on_epoch_begin",
+    "on_minibatch_begin",
+    "before_backward_pass",
+    "before_parameter_optimization",
+    "on_minibatch_end",
+    "on_epoch_end",
+)
+
+
+class PolicyLoss(NamedTuple):
+    """The loss, and what was added to it.
+
+    Args:
+        overall_loss: to call ``backward()`` on.
+        loss_components: name of the regularizer -> its share, detached.
+    """
+
+    overall_loss: Tensor
+    loss_components: dict[str, Tensor]
+
+
+class PruningScheduler:
+    """Fires a schedule's policies from a plain training loop. Made by ``Schedule.bind``.
+
+    The callbacks, their order and their arguments are Distiller's; ``optimizer`` is accepted where Distiller has it::
+
+        schedule  = load_schedule("bimp.yaml")                 # Schedule: validated, needs no model
+        scheduler = schedule.bind(model, optimizer)            # PruningScheduler: names resolved, errors carry the line
+        for epoch in scheduler.epochs():                       # or range(n)
+            scheduler.on_epoch_begin(epoch)
+            for step, (x, y) in enumerate(loader):
+                scheduler.on_minibatch_begin(epoch, step, len(loader))
+                loss = criterion(model(x), y)
+                loss = scheduler.before_backward_pass(epoch, step, len(loader), loss)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                scheduler.before_parameter_optimization(epoch, step, len(loader))
+                optimizer.step()
+                scheduler.on_minibatch_end(epoch, step, len(loader))
+            scheduler.on_epoch_end(epoch, metrics=evaluate(model))
+
+    With gradient accumulation call ``before_backward_pass`` for each micro-batch and the others once per update, with the
+    updates per epoch as the count. With a ``GradScaler`` call ``unscale_`` before ``before_parameter_optimization``; an
+    update that it skips counts as a step, and masks hold all the same.
+
+    Args:
+        model: the loop's model, wrapped or not.
+        optimizer: the loop's; None where no policy needs one.
+        policies: in the order of the file.
+        pruners: those that the policies share.
+        table: the model's parameters.
+        total_epochs: length of the run; None if it is not known.
+        steps_per_epoch: None until a callback tells.
+        is_lenient: effects that miss are warnings (version 1).
+
+    Attributes:
+        masks: every mask of the run.
+        cuts: what was cut so far, oldest first.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None,
+        policies: Sequence[Policy],
+        pruners: Mapping[str, BoundPruner],
+        table: ParameterTable,
+        masks: MaskStore,
+        *,
+        total_epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        is_lenient: bool = False,
+    ) -> None:
+        self.policies = list(policies)
+        self.pruners = dict(pruners)
+        self.masks = masks
+        self.total_epochs = total_epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._is_lenient = is_lenient
+        self._next_epoch = 0
+        self._context = Context(model, optimizer, table, masks, total_epochs=total_epochs)
+        self._hooks = {
+            hook: [policy for policy in self.policies if getattr(type(policy), hook) is not getattr(Policy, hook)]
+            for hook in _HOOKS
+        }
+
+    @property
+    def cuts(self) -> list[Cut]:
+        return self._context.cuts
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs of the run that are still to come: all of them, or those after the one that was loaded.
+
+        Raises:
+            SchedEngineError: the length of the run is not known.
+        """
+        if self.total_epochs is None:
+            raise SchedEngineError(
+                "the schedule has no phases, so its length is not known; pass epochs=n to bind(), or loop over range(n)"
+            )
+        yield from range(self._next_epoch, self.total_epochs)
+
+    # --- the callbacks -----------------------------------------------------------------------------------------------
+
+    def on_epoch_begin(self, epoch: int, optimizer: torch.optim.Optimizer | None = None, **kwargs: Any) -> None:
+        """Before an epoch: cuts on whole epochs, learning rates."""
+        del kwargs
+        self.masks.refresh_()
+        self._fire("on_epoch_begin", Progress(epoch, None, self._steps_per_epoch), optimizer)
+
+    def on_minibatch_begin(
+        self, epoch: int, minibatch_id: int, minibatches_per_epoch: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        """Before a forward pass: cuts on steps, learning rates; masks that were computed but not applied take effect."""
+        self._fire("on_minibatch_begin", self._at(epoch, minibatch_id, minibatches_per_epoch), optimizer)
+        if self.masks.is_pending:
+            self.masks.apply_()
+        else:
+            self.masks.before_forward_()
+
+    def before_backward_pass(
+        self,
+        epoch: int,
+        minibatch_id: int,
+        minibatches_per_epoch: int,
+        loss: Tensor,
+        optimizer: torch.optim.Optimizer | None = None,
+        return_loss_components: bool = False,
+    ) -> Tensor | PolicyLoss:
+        """After the loss, once a micro-batch: adds the penalties.
+
+        Returns:
+            The loss to call ``backward()`` on; with ``return_loss_components`` a ``PolicyLoss``.
+        """
+        context = self._context
+        context.loss, context.losses = loss, {}
+        self._fire("before_backward_pass", self._at(epoch, minibatch_id, minibatches_per_epoch), optimizer)
+        total, context.loss = context.loss, None
+        return PolicyLoss(total, context.losses) if return_loss_components else total
+
+    def before_parameter_optimization(
+        self, epoch: int, minibatch_id: int, minibatches_per_epoch: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        """After the (unscaled) gradients, before the update: gradient edits; kept values come back for the update."""
+        progress = self._at(epoch, minibatch_id, minibatches_per_epoch)
+        self._fire("before_parameter_optimization", progress, optimizer)
+        self.masks.before_update_()
+
+    def on_minibatch_end(
+        self, epoch: int, minibatch_id: int, minibatches_per_epoch: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        """After the update: masks hold again."""
+        self.masks.after_update_()
+        self._fire("on_minibatch_end", self._at(epoch, minibatch_id, minibatches_per_epoch), optimizer)
+
+    def on_epoch_end(
+        self,
+        epoch: int,
+        optimizer: torch.optim.Optimizer | None = None,
+        metrics: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """After the epoch's evaluation: what waits for metrics, cuts at the end of a phase; masks are verified.
+
+        Args:
+            metrics: of the evaluation: {"loss", "top1", "top5"}; Distiller's {"min", "max"} too.
+
+        Raises:
+            EffectError: a mask did not hold, or the last target was missed.
+        """
+        del kwargs
+        self._context.metrics = metrics or {}
+        self._fire("on_epoch_end", Progress(epoch, None, self._steps_per_epoch), optimizer)
+        self._context.metrics = {}
+        self._verify_masks(epoch)
+        self._next_epoch = epoch + 1
+        if self._next_epoch == self.total_epochs:
+            self._verify_targets()
+
+    def _at(self, epoch: int, step: int, steps_per_epoch: int) -> Progress:
+        if not 0 <= step < steps_per_epoch:
+            raise SchedEngineError(
+                f"step {step} of {steps_per_epoch} in epoch {epoch}: steps count from 0 to steps_per_epoch - 1; "
+                "with gradient accumulation both count updates, not micro-batches"
+            )
+        self._steps_per_epoch = steps_per_epoch
+        return Progress(epoch, step, steps_per_epoch)
+
+    def _fire(self, hook: str, progress: Progress, optimizer: torch.optim.Optimizer | None) -> None:
+        context = self._context
+        context.progress = progress
+        if optimizer is not None:
+            context.optimizer = optimizer
+        for policy in self._hooks[hook]:
+            getattr(policy, hook)(context)
+
+    # --- effects -----------------------------------------------------------------------------------------------------
+
+    def _verify_masks(self, epoch: int) -> None:
+        for name, what in self.masks.violations().items():
+            self._miss(f"epoch {epoch}: {name}: {what}")
+
+    def _verify_targets(self) -> None:
+        """At the end of the run: did every pruner cut, and is what its last cut removed still gone?"""
+        for name, pruner in self.pruners.items():
+            cuts = [cut for cut in self.cuts if cut.pruner == name]
+            lenient = self._is_lenient or pruner.lenient
+            if not cuts:
+                self._miss(f"pruner {name!r} never cut; its windows lie outside the run of {self.total_epochs} epochs", lenient)
+            elif cuts[-1].number < cuts[-1].count:
+                self._miss(f"pruner {name!r} made {cuts[-1].number} of its {cuts[-1].count} cuts", lenient)
+            elif cuts[-1].removed == 0 and (cuts[-1].asked or cuts[-1].target is None):
+                self._miss(f"pruner {name!r} removed nothing", lenient)
+
+    def _miss(self, message: str, lenient: bool | None = None) -> None:
+        if self._is_lenient if lenient is None else lenient:
+            warnings.warn(message, EffectWarning, stacklevel=4)
+        else:
+            raise EffectError(message)
+
+    # --- elsewhere ---------------------------------------------------------------------------------------------------
+
+    def apply_masks_(self, model: nn.Module) -> None:
+        """Apply the masks to a copy of the model, such as an EMA."""
+        self.masks.apply_to_(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the run cannot tell from the callbacks' arguments: tensors and plain values, ``weights_only`` safe.
+
+        Model, optimizer, scaler and loader belong to the loop, which saves them beside it.
+        """
+        return {
+            "version": STATE_VERSION,
+            "next_epoch": self._next_epoch,
+            "steps_per_epoch": self._steps_per_epoch,
+            "masks": self.masks.state_dict(),
+            "policies": [policy.state_dict() for policy in self.policies],
+            "cuts": [cut.plain() for cut in self.cuts],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave, of the same schedule on the same model; ``epochs()`` goes on from there.
+
+        Raises:
+            CheckpointError: the state is of another version, schedule or model.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise CheckpointError(f"the scheduler state has version {state.get('version')!r}; this release reads {STATE_VERSION}")
+        if len(state["policies"]) != len(self.policies):
+            raise CheckpointError(
+                f"the checkpoint is of a schedule with {len(state['policies'])} policies, this one has {len(self.policies)}"
+            )
+        for policy, remembered in zip(self.policies, state["policies"], strict=True):
+            policy.load_state_dict(remembered)
+        self.masks.load_state_dict(state["masks"])
+        self._context.cuts[:] = [Cut(**cut) for cut in state["cuts"]]
+        self._next_epoch = state["next_epoch"]
+        self._steps_per_epoch = state["steps_per_epoch"]
