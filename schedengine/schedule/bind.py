@@ -1,0 +1,220 @@
+"""A schedule on a model: names resolved, windows placed, the scheduler made. Errors carry the schedule's lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from schedengine.errors import Problem, SchedEngineError, ScheduleError
+from schedengine.granularity import Granularity
+from schedengine.lr.plateau import Plateau
+from schedengine.masks import MaskStore
+from schedengine.policies.base import Policy as BoundPolicy
+from schedengine.policies.lr import LRPolicy, PlateauPolicy, groups_of
+from schedengine.policies.pruning import PruningPolicy
+from schedengine.policies.regularization import RegularizationPolicy
+from schedengine.progress import Moment, Occasions, Time
+from schedengine.pruners.bound import BoundPruner
+from schedengine.pruners.pruner import Pruner
+from schedengine.regularizers.bound import BoundRegularizer
+from schedengine.regularizers.regularizer import Regularizer
+from schedengine.schedule.document import KINDS, Policy, Schedule
+from schedengine.schedule.plan import Timeline
+from schedengine.scheduler import PruningScheduler
+from schedengine.selection import ParameterTable, lookup
+
+EPOCH, STEP = Time(Fraction(1)), Time(Fraction(1), "st")
+T = TypeVar("T")
+
+
+def bind(
+    schedule: Schedule,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+) -> PruningScheduler:
+    """Put a schedule on a model.
+
+    Args:
+        schedule: from ``load_schedule``.
+        model: wrapped (DataParallel, DistributedDataParallel, torch.compile) or not.
+        optimizer: needed by learning-rate schedules; without it, optimizer state is left alone at cuts.
+        epochs: length of the run, for a schedule without phases.
+        steps_per_epoch: only needed where a time in steps must be placed before the first step is seen.
+
+    Raises:
+        ScheduleError: everything in the schedule that does not fit the model or the run, each with its place.
+    """
+    return _Binder(schedule, model, optimizer, epochs, steps_per_epoch).bind()
+
+
+class _Binder:
+    """Collects problems while it resolves one part after another."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None,
+        epochs: int | None,
+        steps_per_epoch: int | None,
+    ) -> None:
+        self.schedule = schedule
+        self.model = model
+        self.optimizer = optimizer
+        self.steps_per_epoch = steps_per_epoch
+        self.timeline = Timeline.of(schedule, epochs)
+        self.table = ParameterTable(model)
+        self.problems: list[Problem] = []
+
+    def bind(self) -> PruningScheduler:
+        pruners = self._instances("pruners", self._pruner)
+        regularizers = self._instances("regularizers", self._regularizer)
+        occasions = [self._occasions(number, policy) for number, policy in enumerate(self.schedule.policies)]
+        self._check_optimizer()
+        if self.problems:
+            raise ScheduleError(self.problems)
+        policies = [
+            self._policy(policy, own, pruners, regularizers, occasions)
+            for policy, own in zip(self.schedule.policies, occasions, strict=True)
+        ]
+        self._check_counts(pruners, policies)
+        if self.problems:
+            raise ScheduleError(self.problems)
+        return PruningScheduler(
+            self.model,
+            self.optimizer,
+            policies,
+            pruners,
+            self.table,
+            MaskStore(self.table),
+            total_epochs=self.timeline.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            is_lenient=self.schedule.effects == "warn",
+        )
+
+    def _instances(self, section: str, make: Callable[[str, Any], T]) -> dict[str, T]:
+        """The instances that a policy uses, on this model."""
+        kind = next(kind for kind, name in KINDS.items() if name == section)
+        used = {policy.instance for policy in self.schedule.policies if policy.kind == kind}
+        found: dict[str, T] = {}
+        for name, spec in getattr(self.schedule, section).items():
+            if name not in used:
+                continue
+            try:
+                found[name] = make(name, spec)
+            except ScheduleError as error:
+                self.problems += [self._placed(problem, f"{section}.{name}") for problem in error.problems]
+            except SchedEngineError as error:
+                self.problems.append(self.schedule.problem(f"{section}.{name}", str(error)))
+        return found
+
+    def _placed(self, problem: Problem, path: str) -> Problem:
+        return self.schedule.problem(f"{path}.{problem.path}" if problem.path else path, problem.message)
+
+    def _pruner(self, name: str, spec: Pruner) -> BoundPruner:
+        key = "allocation" if isinstance(spec.allocation, dict) else "threshold"
+        names = spec.selector.pick(self.table, "parameters" if spec.parameters is not None or not spec.by_name else key)
+        by_name = self._values(spec.by_name, names, key)
+        self._check_shapes(spec.granularity, names)
+        return BoundPruner(name, spec, names, by_name, lenient=self.schedule.effects == "warn")
+
+    def _regularizer(self, name: str, spec: Regularizer) -> BoundRegularizer:
+        path = "parameters" if spec.parameters is not None or not spec.by_name else "strength"
+        names = spec.selector.pick(self.table, path)
+        self._check_shapes(spec.granularity, names)
+        return BoundRegularizer(name, spec, names, self._values(spec.by_name, names, "strength"))
+
+    def _values(self, by_name: Mapping[str, float] | None, names: list[str], path: str) -> dict[str, float] | None:
+        return None if by_name is None else lookup(by_name, self.table, names, path)
+
+    def _check_shapes(self, granularity: Granularity, names: list[str]) -> None:
+        problems = []
+        for name in names:
+            try:
+                granularity.check(tuple(self.table[name].shape))
+            except SchedEngineError as error:
+                problems.append(Problem(f"{name}: {error}", "granularity"))
+        if problems:
+            raise ScheduleError(problems)
+
+    def _occasions(self, number: int, policy: Policy) -> Occasions:
+        try:
+            return self.timeline.occasions(policy, self._default_every(policy))
+        except ValueError as error:
+            self.problems.append(self.schedule.problem(f"policies[{number}]", str(error)))
+            return Occasions(())
+
+    def _default_every(self, policy: Policy) -> Time:
+        if policy.kind == "lr_scheduler" and self.schedule.lr_schedulers[policy.instance].unit == "st":
+            return STEP
+        return EPOCH
+
+    def _check_optimizer(self) -> None:
+        for number, policy in enumerate(self.schedule.policies):
+            if policy.kind == "lr_scheduler" and self.optimizer is None:
+                message = "a learning-rate schedule needs the optimizer; pass it to bind()"
+                self.problems.append(self.schedule.problem(f"policies[{number}]", message))
+
+    def _policy(
+        self,
+        policy: Policy,
+        own: Occasions,
+        pruners: Mapping[str, BoundPruner],
+        regularizers: Mapping[str, BoundRegularizer],
+        occasions: list[Occasions],
+    ) -> BoundPolicy:
+        if policy.kind == "pruner":
+            return self._pruning(policy, own, pruners[policy.instance], occasions)
+        if policy.kind == "regularizer":
+            return RegularizationPolicy(regularizers[policy.instance], own)
+        assert self.optimizer is not None
+        schedule, groups = self.schedule.lr_schedulers[policy.instance], groups_of(self.optimizer)
+        if isinstance(schedule, Plateau):
+            return PlateauPolicy(schedule, own, groups)
+        run = Moment(Fraction(self.timeline.epochs or 0))
+        return LRPolicy(schedule, own, groups, clock=policy.clock, run=run)
+
+    def _pruning(
+        self, policy: Policy, own: Occasions, pruner: BoundPruner, occasions: list[Occasions]
+    ) -> PruningPolicy:
+        siblings = [
+            (other, windows)
+            for other, windows in zip(self.schedule.policies, occasions, strict=True)
+            if other.kind == "pruner" and other.instance == policy.instance
+        ]
+        slow = pruner.spec.sparsity.every if pruner.spec.sparsity is not None else None
+        targets = None
+        if slow is not None:
+            targets = Occasions.merge(self.timeline.occasions(other, EPOCH, every=slow) for other, _ in siblings)
+        return PruningPolicy(
+            pruner,
+            own,
+            Occasions.merge(windows for _, windows in siblings),
+            targets=targets,
+            refresh=None if policy.refresh is None else policy.refresh.length(Moment()),
+            keep_mask=policy.keep_mask,
+        )
+
+    def _check_counts(self, pruners: Mapping[str, BoundPruner], policies: list[BoundPolicy]) -> None:
+        """Try every target that can be known now: a ramp of another length, an allocation that cannot reach it."""
+        for policy in policies:
+            if not isinstance(policy, PruningPolicy) or policy.pruner.spec.sparsity is None:
+                continue
+            instants = policy.targets or policy.every
+            try:
+                count = instants.count(self.steps_per_epoch)
+            except SchedEngineError:  # in steps: known with the first step only
+                continue
+            if count == 0:
+                continue
+            try:
+                policy.pruner.check_target(self.table, count)
+            except SchedEngineError as error:
+                self.problems.append(self.schedule.problem(f"pruners.{policy.pruner.name}.sparsity", str(error)))

@@ -1,0 +1,304 @@
+"""A schedule as an object: phases, instances, policies. Model-free, immutable, equal to what its own dump reads back.
+
+    Phase      a named stretch of the run, repeated or made of phases
+    Policy     an instance and when it acts
+    Schedule   the whole document
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, WithJsonSchema, model_validator
+from pydantic.dataclasses import dataclass
+
+from schedengine.errors import Mark, Problem
+from schedengine.lr import LR_SCHEDULES
+from schedengine.lr.base import LearningRate
+from schedengine.progress import Time, TimeField
+from schedengine.pruners.pruner import Pruner
+from schedengine.registry import SPEC, Component
+from schedengine.regularizers.regularizer import Regularizer
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from schedengine.scheduler import PruningScheduler
+
+Positive = Annotated[int, Field(gt=0, strict=True)]
+RUN = "run"
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+_RESERVED = frozenset({RUN, "start", "end"})
+
+
+def _phase_name(value: object) -> object:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError("a phase's name is a word: letters, digits, _ . - and no digit first")
+    if value in _RESERVED:
+        raise ValueError(f"{value!r} has a meaning of its own; choose another name")
+    return value
+
+
+@dataclass(frozen=True, config=SPEC)
+class Total:
+    """Epochs that the repeats of a phase share: each gets the whole part, the last one the remainder too.
+
+    Args:
+        total: > 0, at least one for each repeat.
+    """
+
+    total: Positive
+
+
+@dataclass(frozen=True, config=SPEC)
+class Phase:
+    """A stretch of the run.
+
+    Args:
+        name: for policies to refer to.
+        epochs: its length, in each repeat; or {total: 30}, shared by the repeats (30 by 4: 7, 7, 7, 9).
+        repeat: how often it comes in a row.
+        phases: what it is made of, instead of ``epochs``: a group that repeats.
+    """
+
+    name: Annotated[str, BeforeValidator(_phase_name)]
+    epochs: Positive | Total | None = None
+    repeat: Positive = 1
+    phases: tuple[Phase, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Phase:
+        if (self.epochs is None) == (not self.phases):
+            found = "both" if self.phases else "neither"
+            raise ValueError(f"a phase has either 'epochs' or 'phases'; {self.name!r} has {found}")
+        if isinstance(self.epochs, Total) and self.epochs.total < self.repeat:
+            raise ValueError(f"a total of {self.epochs.total} epochs cannot be shared by {self.repeat} repeats")
+        return self
+
+
+@dataclass(frozen=True)
+class Instant:
+    """One entry of ``at``: a phase's start or end (each repeat), the run's, or a time from the start of the run.
+
+    Args:
+        edge: which side; None for a time.
+        phase: its name, or ``run``.
+        time: from the start of the run.
+    """
+
+    edge: Literal["start", "end"] | None = "start"
+    phase: str = RUN
+    time: Time | None = None
+
+    @classmethod
+    def parse(cls, value: object) -> Instant:
+        """Read what a file writes.
+
+        Raises:
+            ValueError: not an instant.
+        """
+        if isinstance(value, Instant):
+            return value
+        if isinstance(value, Mapping):
+            if len(value) != 1 or next(iter(value)) not in ("start", "end"):
+                raise ValueError("write {start: PHASE} or {end: PHASE}")
+            edge, phase = next(iter(value.items()))
+            if not isinstance(phase, str):
+                raise ValueError("write {start: PHASE} or {end: PHASE}, with the name of a phase")
+            return cls(edge, phase)
+        if isinstance(value, str) and value in ("start", "end"):
+            return cls(value)  # type: ignore[arg-type]  # narrowed by the line above
+        if isinstance(value, str) and _NAME.fullmatch(value):
+            return cls("start", value)
+        return cls(None, RUN, Time.parse(value))
+
+    def plain(self) -> Any:
+        """The shortest form that ``parse`` reads back."""
+        if self.time is not None:
+            return self.time.plain()
+        assert self.edge is not None
+        if self.phase == RUN:
+            return self.edge
+        return self.phase if self.edge == "start" else {"end": self.phase}
+
+
+def _instants(value: object) -> object:
+    return tuple(Instant.parse(item) for item in (value if isinstance(value, (list, tuple)) else [value]))
+
+
+def _phases(value: object) -> object:
+    names = value if isinstance(value, (list, tuple)) else [value]
+    if not names or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise ValueError("name a phase, a list of phases, or run")
+    return tuple(names)
+
+
+def _one_or_list(items: tuple[Any, ...]) -> Any:
+    plain = [item.plain() if hasattr(item, "plain") else item for item in items]
+    return plain[0] if len(plain) == 1 else plain
+
+
+_INSTANT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string"},
+        {"type": "object", "additionalProperties": False, "minProperties": 1, "maxProperties": 1,
+         "properties": {"start": {"type": "string"}, "end": {"type": "string"}}},
+    ]
+}  # fmt: skip
+InstantsField = Annotated[
+    tuple[InstanceOf[Instant], ...],
+    BeforeValidator(_instants),
+    PlainSerializer(_one_or_list),
+    WithJsonSchema(
+        {
+            "anyOf": [*_INSTANT_SCHEMA["anyOf"], {"type": "array", "items": _INSTANT_SCHEMA, "minItems": 1}],
+            "description": "a phase (its start, in each repeat), {start: PHASE}, {end: PHASE}, start, end, a time, or a list",
+        }
+    ),
+]
+PhasesField = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_phases),
+    PlainSerializer(_one_or_list),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+            "description": "a phase, a list of phases, or run",
+        }
+    ),
+]
+KINDS = {"pruner": "pruners", "regularizer": "regularizers", "lr_scheduler": "lr_schedulers"}
+"""What a policy names -> the section it is defined in."""
+
+
+@dataclass(frozen=True, config=SPEC)
+class Policy:
+    """An instance, and when it acts.
+
+    Args:
+        pruner, regularizer, lr_scheduler: the name of an instance; exactly one of them.
+        at: instants: a phase (the start of each repeat), {end: PHASE}, start, end, a time, or a list.
+        during: a phase, a list of phases, or run; the policy acts in each repeat.
+        from_: from the start of the phase on; default 0.
+        until: exclusive, counted from the start of the phase; default: its end.
+        every: distance between instants; default: one epoch, for a learning rate of ours one step.
+        refresh: a pruner also cuts again, to the same target, at every step of the run that this divides, in epochs
+            that begin with a cut.
+        keep_mask: when a window of a pruner ends, its masks hold for good.
+        clock: what a learning rate's time counts from: the start of its window, or of the run.
+    """
+
+    pruner: str | None = None
+    regularizer: str | None = None
+    lr_scheduler: str | None = None
+    at: InstantsField | None = None
+    during: PhasesField | None = None
+    from_: TimeField | None = None
+    until: TimeField | None = None
+    every: TimeField | None = None
+    refresh: TimeField | None = None
+    keep_mask: Annotated[bool, Field(strict=True)] = False
+    clock: Literal["window", "run"] = "window"
+
+    @model_validator(mode="after")
+    def _check(self) -> Policy:
+        named = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(named) != 1:
+            raise ValueError(f"a policy names one of {', '.join(KINDS)}; this one names {' and '.join(named) or 'none'}")
+        if (self.at is None) == (self.during is None):
+            found = "both" if self.at is not None else "neither"
+            raise ValueError(f"a policy says when with 'at' (instants) or 'during' (a phase, or run); this one has {found}")
+        if self.regularizer is not None and self.at is not None:
+            raise ValueError("a regularizer acts during a stretch of time; use 'during'")
+        for key in ("from", "until", "every"):
+            if self.at is not None and getattr(self, "from_" if key == "from" else key) is not None:
+                raise ValueError(f"{key!r} goes with 'during'; 'at' names instants")
+        for key, kind in (("refresh", "pruner"), ("keep_mask", "pruner"), ("clock", "lr_scheduler")):
+            if getattr(self, key) != _POLICY_DEFAULTS[key] and kind not in named:
+                raise ValueError(f"{key!r} is for a policy with a {kind}")
+        if self.every is not None and self.every.amount == 0:
+            raise ValueError("'every' must be more than 0")
+        if self.refresh is not None and (self.refresh.unit != "st" or self.refresh.amount == 0):
+            raise ValueError('\'refresh\' is a number of steps, as in "16st"')
+        self._check_window()
+        return self
+
+    def _check_window(self) -> None:
+        """What can be said of a window without knowing the length of its phase."""
+        if self.from_ is None and self.until is None:
+            return
+        start = self.from_ or Time(Fraction(0))
+        if self.until is None or (self.until.unit != start.unit and start.amount):
+            return
+        if self.until.amount <= start.amount:
+            raise ValueError(f"the window is empty: it begins at {start.plain()} and ends before {self.until.plain()}")
+        length = self.until.amount - start.amount
+        if self.every is not None and self.every.unit == self.until.unit and self.every.amount > length:
+            raise ValueError(
+                f"'every' ({self.every.plain()}) is longer than the window, from {start.plain()} until {self.until.plain()}"
+            )
+
+    @property
+    def kind(self) -> str:
+        """Which kind of instance it names."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def instance(self) -> str:
+        """The name of its instance."""
+        return str(getattr(self, self.kind))
+
+
+_POLICY_DEFAULTS = {"refresh": None, "keep_mask": False, "clock": "window"}
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+class Schedule:
+    """A whole schedule, validated; needs no model. Made by ``load_schedule``; every field is a section of the file.
+
+    Args:
+        phases: the stretches of the run in order; none: the run is one stretch, as long as the caller says.
+        pruners, regularizers, lr_schedulers: instances by name.
+        policies: in the order in which they fire at one instant.
+        effects: whether an effect that misses (a cut, a mask, a target) is an error or a warning; version 1 files: warn.
+        marks: where each part stood in the text; no part of the schedule's value.
+        notes: what was legal but doubtful about the text; likewise.
+    """
+
+    phases: tuple[Phase, ...] = ()
+    pruners: dict[str, InstanceOf[Pruner]] = field(default_factory=dict)
+    regularizers: dict[str, InstanceOf[Regularizer]] = field(default_factory=dict)
+    lr_schedulers: dict[str, Annotated[InstanceOf[LearningRate], Component(LR_SCHEDULES, tag="class")]] = field(
+        default_factory=dict
+    )
+    policies: tuple[InstanceOf[Policy], ...] = ()
+    effects: Literal["error", "warn"] = "error"
+    marks: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    notes: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+
+    def problem(self, path: str, message: str) -> Problem:
+        """Something wrong with a part of it, at the nearest place that the text has for the path."""
+        here = path
+        while here and here not in self.marks:
+            here = re.sub(r"(\.[^.\[]*|\[\d+\]|^[^.\[]*)$", "", here)
+        mark: Mark | None = self.marks.get(here) or self.marks.get("")
+        return Problem(message, path, mark)
+
+    @property
+    def epochs(self) -> int | None:
+        """Length of the run; None where it has no phases and the caller says it."""
+        from schedengine.schedule.plan import run_length
+
+        return run_length(self)
+
+    def bind(self, model: nn.Module, optimizer: Optimizer | None = None, **options: Any) -> PruningScheduler:
+        """Put it on a model; see ``schedengine.schedule.bind.bind``, which has the same arguments."""
+        from schedengine.schedule.bind import bind
+
+        return bind(self, model, optimizer, **options)

@@ -1,0 +1,154 @@
+"""A path, a text or a dict -> a Schedule; every problem of the file at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schedengine.errors import Problem, ScheduleError, ScheduleWarning, did_you_mean
+from schedengine.schedule import distiller
+from schedengine.schedule.document import KINDS, Schedule
+from schedengine.schedule.fields import Field, fields_of
+from schedengine.schedule.plan import check_phases
+from schedengine.schedule.reader import FAILED, Reader, show
+from schedengine.schedule.source import Node, Source, read, to_text
+from schedengine.schedule.writer import to_plain
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from schedengine.scheduler import PruningScheduler
+
+SECTIONS = {key: entry for key, entry in fields_of(Schedule).items() if key not in ("marks", "notes")}
+"""The sections of a version 2 file, beside ``version``."""
+
+
+def load_schedule(document: str | Path | Mapping[str, Any]) -> Schedule:
+    """Read and validate a schedule. Needs no model.
+
+    Args:
+        document: a path, the YAML text itself (it has a line break or a ``key: value``), or a dict.
+
+    Returns:
+        The schedule. What is legal but doubtful is warned of, and kept in its ``notes``.
+
+    Raises:
+        ScheduleError: everything that is wrong with it, each with its place.
+
+    Example:
+        >>> schedule = load_schedule('''
+        ... version: 2
+        ... pruners: {once: {sparsity: 0.5}}
+        ... policies: [{pruner: once, at: start}]
+        ... ''')
+        >>> schedule.pruners["once"].sparsity.at(1, 1)
+        0.5
+    """
+    source = read(document)
+    problems: list[Problem] = []
+    notes: list[Problem] = []
+    root, is_first = _dialect(source, problems, notes)
+    if is_first:
+        root = distiller.rewrite(root, problems, notes)
+    schedule = _build(root, problems)
+    if schedule is not None:
+        problems += check_phases(schedule)
+        problems += _check_references(schedule)
+        notes += _unused(schedule)
+    if problems or schedule is None:
+        raise ScheduleError(sorted(problems, key=lambda problem: (problem.mark is None, problem.mark or 0, problem.path)))
+    for note in notes:
+        warnings.warn(str(note), ScheduleWarning, stacklevel=2)
+    object.__setattr__(schedule, "notes", tuple(notes))
+    return schedule
+
+
+def dump(schedule: Schedule) -> str:
+    """A schedule as version 2 text: ``load_schedule(dump(schedule)) == schedule``."""
+    return to_text({"version": 2, **to_document(schedule)})
+
+
+def to_document(schedule: Schedule) -> dict[str, Any]:
+    """A schedule as the plain mapping that its text would hold, without the version."""
+    return {key: value for key, value in to_plain(schedule).items() if key in SECTIONS}
+
+
+def _dialect(source: Source, problems: list[Problem], notes: list[Problem]) -> tuple[Node, bool]:
+    """The tree without its version, and whether it is Distiller's."""
+    root = source.root
+    if not root.is_mapping:
+        raise ScheduleError([root.problem(f"must be a mapping of sections (got {show(root.plain())})")])
+    version = root.value.pop("version", None)
+    if version is None:
+        notes.append(root.problem("has no version; read as version 1, Distiller's. Write 'version: 1' or 'version: 2'"))
+    elif version.value not in (1, 2) or isinstance(version.value, bool):
+        raise ScheduleError([version.problem(f"must be 1 (Distiller's) or 2 (got {show(version.plain())})")])
+    is_first = version is None or version.value == 1
+    for duplicate in source.duplicates:
+        if is_first:
+            message = duplicate.message.replace("the last one would win: remove or rename one", "the last one wins")
+            notes.append(Problem(message, duplicate.path, duplicate.mark))
+        else:
+            problems.append(duplicate)
+    return root, is_first
+
+
+def _build(root: Node, problems: list[Problem]) -> Schedule | None:
+    reader = Reader()
+    values: dict[str, Any] = {}
+    for key, node in root.value.items():
+        if key not in SECTIONS:
+            reader.problems.append(root.problem(f"unknown section; {did_you_mean(key, ['version', *SECTIONS])}", key=key))
+        elif node.value is None:
+            reader.problems.append(root.problem("the section is empty; fill it or remove it", key=key))
+        else:
+            values[key] = _section(reader, SECTIONS[key], node)
+    if "policies" not in root.value:
+        reader.problems.append(root.problem("needs 'policies': what acts, and when"))
+    problems += reader.problems
+    if problems and (reader.problems or any(value is FAILED for value in values.values())):
+        return None
+    return Schedule(**values, marks=dict(_marks(root)))
+
+
+def _section(reader: Reader, section: Field, node: Node) -> Any:
+    value = reader.field(section, node)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+    return FAILED if any(part is FAILED for part in parts) else value
+
+
+def _marks(node: Node) -> list[tuple[str, Any]]:
+    children = node.value.values() if node.is_mapping else node.value if node.is_list else ()
+    found = [(node.path, node.mark)] if node.mark is not None else []
+    return found + [entry for child in children for entry in _marks(child)]
+
+
+def _check_references(schedule: Schedule) -> list[Problem]:
+    problems = []
+    for number, policy in enumerate(schedule.policies):
+        instances = getattr(schedule, KINDS[policy.kind])
+        if policy.instance not in instances:
+            what = did_you_mean(policy.instance, instances)
+            message = f"there is no {policy.kind} {policy.instance!r} in {KINDS[policy.kind]!r}; {what}"
+            problems.append(schedule.problem(f"policies[{number}].{policy.kind}", message))
+    return problems
+
+
+def _unused(schedule: Schedule) -> list[Problem]:
+    used = {(policy.kind, policy.instance) for policy in schedule.policies}
+    return [
+        schedule.problem(f"{section}.{name}", f"the {kind} is defined and no policy uses it")
+        for kind, section in KINDS.items()
+        for name in getattr(schedule, section)
+        if (kind, name) not in used
+    ]
+
+
+def file_config(
+    model: nn.Module, optimizer: Optimizer | None, filename: str | Path, *, epochs: int | None = None
+) -> PruningScheduler:
+    """Distiller's entry point: load a file and bind it."""
+    return load_schedule(filename).bind(model, optimizer, epochs=epochs)

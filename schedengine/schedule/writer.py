@@ -1,0 +1,71 @@
+"""Objects -> plain values, the inverse of ``reader.py``: only what differs from the defaults is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, get_args
+
+from pydantic import PlainSerializer
+
+from schedengine.registry import Component, main_field
+from schedengine.schedule.fields import Field, fields_of, items_of
+
+
+def to_plain(spec: Any) -> dict[str, Any]:
+    """A spec as the mapping that reads back to it."""
+    written = {}
+    for key, field in fields_of(type(spec)).items():
+        value = getattr(spec, field.name)
+        if value != field.default:
+            written[key] = _value(field, value)
+    return written
+
+
+def _value(field: Field, value: Any) -> Any:
+    serialize = _serializer(field.annotation)
+    if serialize is not None and value is not None:
+        return serialize(value)
+    items = items_of(field.annotation)
+    if items is not None:
+        inner = Field("", "", items[1], None)
+        if items[0] is list:
+            return [_value(inner, item) for item in value]
+        return {key: _value(inner, item) for key, item in value.items()}
+    if field.component is not None and dataclasses.is_dataclass(value):
+        return component_to_plain(field.component, value)
+    return plain(value)
+
+
+def _serializer(annotation: Any) -> Callable[[Any], Any] | None:
+    """How an annotation says its values are written (pydantic's ``PlainSerializer``), looking through ``Optional``."""
+    for item in getattr(annotation, "__metadata__", ()):
+        if isinstance(item, PlainSerializer):
+            return item.func  # type: ignore[return-value]  # ours take the value alone
+    inner = [part for part in get_args(annotation) if part is not type(None)]
+    return next((found for part in inner if (found := _serializer(part))), None)
+
+
+def component_to_plain(component: Component, member: Any) -> Any:
+    """A member of a registry in its shortest form."""
+    name, fields = component.registry.name_of(member), to_plain(member)
+    if not fields:
+        return {component.tag: name} if component.tag and not component.shorthand else name
+    if name == component.shorthand and list(fields) == [main_field(type(member)).rstrip("_")]:
+        return next(iter(fields.values()))
+    return {component.tag: name, **fields} if component.tag else {name: fields}
+
+
+def plain(value: Any) -> Any:
+    """Any value of a spec as YAML can write it."""
+    if hasattr(value, "plain"):
+        return value.plain()
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_plain(value)
+    return value
+
+
