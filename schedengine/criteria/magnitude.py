@@ -1,0 +1,55 @@
+"""Magnitude: small weights go first."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from pydantic.dataclasses import dataclass
+
+from schedengine.criteria.base import Criterion, finite
+from schedengine.registry import SPEC
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from schedengine.granularity import Granularity
+
+_ORDERS = {"l1": 1.0, "l2": 2.0, "max": math.inf}
+
+
+@dataclass(frozen=True, config=SPEC)
+class Magnitude(Criterion):
+    """The norm of a group; ``|w|`` where a group is one element.
+
+    Args:
+        norm: ``l1``, ``l2`` or ``max``.
+        reduce: ``mean`` does not favour large groups when parameters compete: mean of ``|w|``, root of the mean of
+            ``w**2``; ``sum`` is the plain norm. The maximum knows no such difference. Within one parameter both rank
+            alike.
+
+    Reference:
+        Han, Pool, Tran, Dally (2015), Learning both Weights and Connections for Efficient Neural Networks,
+        arXiv:1506.02626; norms of filters: Li et al. (2017), Pruning Filters for Efficient ConvNets, arXiv:1608.08710.
+        Distiller divides the l2 norm by the size, not its root; ranks within a parameter are the same.
+    """
+
+    elementwise: ClassVar[bool] = True
+    norm: Literal["l1", "l2", "max"] = "l1"
+    reduce: Literal["mean", "sum"] = "mean"
+
+    def scores(self, weight: Tensor, granularity: Granularity, *, key: str) -> Tensor:
+        groups = granularity.group(weight.detach())
+        if groups.shape[1] == 1:
+            return finite(self.slice_scores(groups.flatten()), key=key)
+        # Half precision loses small differences in long sums.
+        dtype = torch.promote_types(groups.dtype, torch.float32)
+        norms = torch.linalg.vector_norm(groups, _ORDERS[self.norm], dim=1, dtype=dtype)
+        return finite(norms / self._divisor(groups.shape[1]), key=key)
+
+    def slice_scores(self, flat: Tensor) -> Tensor:
+        return flat.detach().abs()
+
+    def _divisor(self, size: int) -> float:
+        return 1.0 if self.reduce == "sum" else size ** (1 / _ORDERS[self.norm])
