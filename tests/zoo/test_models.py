@@ -1,0 +1,108 @@
+"""Names -> networks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from schedengine.errors import ModelError
+from schedengine.zoo.cifar_resnet import CifarResNet
+from schedengine.zoo.models import MODELS, build_model
+
+OWN = """
+from torch import nn
+def plain(): return nn.Linear(4, 7)
+def sized(num_classes, in_channels=3): return nn.Linear(in_channels, num_classes)
+def needy(width): return nn.Linear(width, 2)
+def number(): return 7
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module of the user's in the working folder."""
+    (tmp_path / "own_models.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "own_models", raising=False)
+    return "own_models"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_of_ours_takes_its_classes_and_channels(name: str) -> None:
+    model = build_model(name, classes=5, channels=2)
+    assert model(torch.zeros(2, 2, 8, 8)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(("name", "count"), [("resnet20_cifar", 272_474), ("resnet56_cifar", 855_770)])
+def test_parameter_counts_are_those_of_the_paper_plus_two_shortcuts(name: str, count: int) -> None:
+    # 0.27 M and 0.85 M in the paper's table 6; the 1x1 shortcuts and their normalisations add 2,752.
+    assert sum(parameter.numel() for parameter in build_model(name).parameters()) == count
+
+
+def test_names_are_those_of_distillers_schedules() -> None:
+    names = dict(build_model("resnet20_cifar").named_parameters())
+    assert {"conv1.weight", "layer1.2.conv2.weight", "layer2.0.downsample.0.weight", "fc.bias"} <= names.keys()
+    modules = dict(build_model("resnet56_cifar").named_modules())
+    assert {"layer1.0.relu1", "layer3.8.relu2", "layer3.0.downsample.1"} <= modules.keys()
+    assert "layer1.0.downsample" not in modules
+
+
+def test_stages_are_16_32_64_wide_and_halve_the_image() -> None:
+    model = CifarResNet(blocks=1)
+    shapes: list[tuple[int, ...]] = []
+    for stage in (model.layer1, model.layer2, model.layer3):
+        stage.register_forward_hook(lambda _module, _inputs, output: shapes.append(tuple(output.shape[1:])))
+    model(torch.zeros(1, 3, 32, 32))
+    assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+
+
+def test_torchvision_models_go_by_name() -> None:
+    model = build_model("squeezenet1_1", classes=6, channels=3)
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 6)
+
+
+def test_torchvision_models_refuse_gray_images() -> None:
+    with pytest.raises(ModelError, match="resnet18 takes images of 3 channels, the data have 1"):
+        build_model("resnet18", channels=1)
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(ModelError, match="did you mean resnet20_cifar"):
+        build_model("resnet20-cifar")
+    with pytest.raises(ModelError, match="did you mean .*mobilenet_v2"):
+        build_model("mobilenetv2")
+
+
+def test_a_factory_gets_only_what_its_signature_names(own: str) -> None:
+    assert build_model(f"{own}:plain", classes=2).out_features == 7
+    assert build_model(f"{own}:sized", classes=2).weight.shape == (2, 3)
+    assert build_model(f"{own}:sized", classes=2, channels=1).weight.shape == (2, 1)
+
+
+def test_a_factory_that_needs_more_says_what(own: str) -> None:
+    with pytest.raises(ModelError, match="missing a required argument: 'width'.*offered classes, channels"):
+        build_model(f"{own}:needy", classes=2)
+
+
+def test_a_factory_must_return_a_module(own: str) -> None:
+    with pytest.raises(ModelError, match="returned a int"):
+        build_model(f"{own}:number")
+
+
+def test_a_misspelt_factory_gets_the_nearest(own: str) -> None:
+    with pytest.raises(ModelError, match="no function plian; did you mean plain"):
+        build_model(f"{own}:plian")
+    with pytest.raises(ModelError, match="cannot import no_such_module: ModuleNotFoundError"):
+        build_model("no_such_module:model")
+    with pytest.raises(ModelError, match="write package.module:factory"):
+        build_model("models/net.py:model")
+
+
+def test_listing_models_imports_no_torch() -> None:
+    code = "import sys; from schedengine.zoo.models import MODELS; sys.exit('torch' in sys.modules or not MODELS)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
