@@ -172,7 +172,7 @@ class BoundPruner:
             weights = sum(layer.weight.numel() for layer in layers)
             zeros = weights - sum(int(layer.weight.count_nonzero()) for layer in layers)
             nested = self.spec.update.removed(torch.ones(1, dtype=torch.bool)) is not None
-            self._start = zeros / weights if nested else 0.0
+            self._start = zeros / weights if nested and zeros < weights else 0.0
         return self._start
 
     def _limits(self, layers: list[Layer]) -> dict[str, float]:

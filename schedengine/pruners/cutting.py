@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,47 +49,66 @@ class Verdict:
     slack: int = 0
 
 
-def candidate(layer: Layer, criterion: Criterion, granularity: Granularity, allocation: Allocation) -> Candidate:
-    """A layer's groups for the selection; scores are computed by chunks where criterion and allocation allow."""
+class Scores:
+    """Scores of whole layers, for what cannot be scored by chunks. The selection goes through layers several times, a
+    layer's chunks in a row, so the last layer's are kept, and those of all layers whose groups are few."""
+
+    def __init__(self, criterion: Criterion, granularity: Granularity, allocation: Allocation) -> None:
+        self._criterion = criterion
+        self._granularity = granularity
+        self._allocation = allocation
+        self._last: tuple[str, Tensor] | None = None
+        self._kept: dict[str, Tensor] = {}
+
+    def of(self, layer: Layer) -> Tensor:
+        """(groups,), normalised."""
+        if layer.name in self._kept:
+            return self._kept[layer.name]
+        if self._last is None or self._last[0] != layer.name:
+            self._last = None
+            self._last = (layer.name, self._computed(layer))
+        scores = self._last[1]
+        if scores.numel() * 4 <= layer.weight.numel():
+            self._kept[layer.name] = scores
+        return scores
+
+    def _computed(self, layer: Layer) -> Tensor:
+        scores = self._criterion.scores(layer.weight, self._granularity, key=layer.key)
+        if layer.removed is not None and not self._allocation.elementwise:
+            # What is gone must not weigh in what the others are compared with, whatever value is kept of it.
+            scores = scores.masked_fill(layer.removed, 0.0)
+        return self._allocation.normalise(scores)
+
+
+def candidates_of(layers: Sequence[Layer], pruner: Pruner, allocation: Allocation) -> list[Candidate]:
+    """The layers' groups for the selection; scores come by chunks where criterion and allocation allow."""
+    whole = Scores(pruner.criterion, pruner.granularity, allocation)
+    return [_candidate(layer, pruner, allocation, whole) for layer in layers]
+
+
+def _candidate(layer: Layer, pruner: Pruner, allocation: Allocation, whole: Scores) -> Candidate:
     shape = tuple(layer.weight.shape)
-    by_chunks = criterion.elementwise and allocation.elementwise and granularity.size(shape) == 1
+    groups, size = pruner.granularity.groups(shape), pruner.granularity.size(shape)
 
-    def chunk(start: int, stop: int) -> Tensor:
-        return criterion.slice_scores(layer.weight.reshape(-1)[start:stop])
+    def by_chunks(start: int, stop: int) -> Tensor:
+        return pruner.criterion.slice_scores(layer.weight.reshape(-1)[start:stop])
 
-    return Candidate(
-        layer.name,
-        granularity.groups(shape),
-        granularity.size(shape),
-        chunk if by_chunks else _whole(layer, criterion, granularity, allocation),
-        layer.removed,
-    )
+    def by_layers(start: int, stop: int) -> Tensor:
+        return whole.of(layer)[start:stop]
 
-
-def _whole(
-    layer: Layer, criterion: Criterion, granularity: Granularity, allocation: Allocation
-) -> Callable[[int, int], Tensor]:
-    """Scores of all groups at once, kept between the passes only where groups are fewer than weights."""
-    kept: list[Tensor] = []
-
-    def scores(start: int, stop: int) -> Tensor:
-        found = kept[0] if kept else allocation.normalise(criterion.scores(layer.weight, granularity, key=layer.key))
-        if not kept and granularity.size(tuple(layer.weight.shape)) > 1:
-            kept.append(found)
-        return found[start:stop]
-
-    return scores
+    is_chunked = pruner.criterion.elementwise and allocation.elementwise and size == 1
+    return Candidate(layer.name, groups, size, by_chunks if is_chunked else by_layers, layer.removed)
 
 
 def by_total(pruner: Pruner, layers: list[Layer], target: float) -> Verdict:
     """One order over all layers, until the total is reached."""
     assert isinstance(pruner.allocation, Allocation)
-    candidates = [candidate(layer, pruner.criterion, pruner.granularity, pruner.allocation) for layer in layers]
+    candidates = candidates_of(layers, pruner, pruner.allocation)
     weights = sum(one.groups * one.size for one in candidates)
     removable = sum(max(0, one.groups - pruner.min_keep) * one.size for one in candidates)
     total = min(removal_count(target, weights, pruner.rounding), removable)
     kept = select(candidates, total, min_keep=pruner.min_keep, ties=pruner.ties)
-    already = sum(int(layer.removed.sum()) * one.size for layer, one in zip(layers, candidates) if layer.removed is not None)
+    already = sum(int(one.removed.sum()) * one.size for one in candidates if one.removed is not None)
     keep = {layer.name: mask for layer, mask in zip(layers, kept)}
     return Verdict(keep, None, max(total, already), max(one.size for one in candidates) - 1)
 
@@ -97,12 +116,12 @@ def by_total(pruner: Pruner, layers: list[Layer], target: float) -> Verdict:
 def by_level(pruner: Pruner, layers: list[Layer], targets: Mapping[str, float]) -> Verdict:
     """Each layer to its own target."""
     keep, asked = {}, {}
-    for layer in layers:
-        one = candidate(layer, pruner.criterion, pruner.granularity, Global())
-        already = 0 if layer.removed is None else int(layer.removed.sum())
-        groups = min(removal_count(targets[layer.name], one.groups, pruner.rounding), max(0, one.groups - pruner.min_keep))
-        (keep[layer.name],) = select([one], groups * one.size, min_keep=pruner.min_keep, ties=pruner.ties)
-        asked[layer.name] = max(groups, already) * one.size
+    for one in candidates_of(layers, pruner, Global()):
+        already = 0 if one.removed is None else int(one.removed.sum())
+        removable = max(0, one.groups - pruner.min_keep)
+        groups = min(removal_count(targets[one.name], one.groups, pruner.rounding), removable)
+        (keep[one.name],) = select([one], groups * one.size, min_keep=pruner.min_keep, ties=pruner.ties)
+        asked[one.name] = max(groups, already) * one.size
     return Verdict(keep, asked, sum(asked.values()))
 
 

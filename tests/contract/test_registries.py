@@ -1,0 +1,81 @@
+"""Registered means tested: every member is made from a file's words, written back, and survives awkward weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from loops import one_pruner
+from torch import nn
+
+from schedengine import dump, load_schedule
+from schedengine.criteria import CRITERIA
+from schedengine.granularity import GRANULARITIES
+from schedengine.lr import LR_SCHEDULES
+from schedengine.pruners import THRESHOLDS, UPDATES
+from schedengine.registry import Registry
+from schedengine.regularizers import PENALTIES, STRENGTHS
+from schedengine.sparsity import ALLOCATIONS, RAMPS
+
+REGISTRIES = [CRITERIA, GRANULARITIES, ALLOCATIONS, RAMPS, UPDATES, THRESHOLDS, PENALTIES, STRENGTHS, LR_SCHEDULES]
+GRANULARITY: dict[str, Any] = {"block": {"block": [1, 1]}}
+RAMP: dict[str, Any] = {
+    "list": {"ramp": "list", "values": [0.3]},
+    "remaining": {"remaining": 0.3},
+}
+
+AXES: list[dict[str, Any]] = [
+    *({"criterion": name} for name in CRITERIA.names()),
+    *({"granularity": GRANULARITY.get(name, name)} for name in GRANULARITIES.names()),
+    *({"allocation": name} for name in ALLOCATIONS.names()),
+    *({"update": name} for name in UPDATES.names()),
+    *({"sparsity": RAMP.get(name, {"ramp": name, "to": 0.3})} for name in RAMPS.names()),
+    *({"threshold": {name: 0.5}, "sparsity": None} for name in THRESHOLDS.names()),
+]
+
+
+def axes_of(axes: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in {"sparsity": 0.3, **axes}.items() if value is not None}
+
+
+def layers(*shapes: tuple[int, int, int, int], value: float | None = None) -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Conv2d(i, o, (h, w), bias=False) for o, i, h, w in shapes))
+    if value is not None:
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, value)
+    return model
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_every_member_says_what_it_is_for(registry: Registry) -> None:
+    for name in registry.names():
+        assert registry.get(name).__doc__, name
+
+
+@pytest.mark.parametrize("axes", AXES, ids=str)
+def test_every_axis_value_reads_back_from_its_dump(axes: dict[str, Any]) -> None:
+    schedule = one_pruner(axes_of(axes), {"at": "start"})
+    assert load_schedule(dump(schedule)) == schedule
+
+
+@pytest.mark.parametrize("axes", AXES, ids=str)
+@pytest.mark.parametrize("value", [None, 1.0, 0.0], ids=["random", "all equal", "all zero"])
+def test_every_axis_value_cuts_awkward_weights(axes: dict[str, Any], value: float | None) -> None:
+    """Among them a 1x1 weight, of which nothing can go."""
+    model = layers((2, 3, 1, 1), (8, 2, 2, 2), (1, 1, 1, 1), (2, 2, 1, 3), value=value)
+    schedule = one_pruner({**axes_of(axes), "optional": True}, {"at": "start"})
+    scheduler = schedule.bind(model, epochs=1)
+    scheduler.on_epoch_begin(0)
+    kept = [int(mask.count_nonzero()) for name in scheduler.masks.names if (mask := scheduler.masks.mask(name)) is not None]
+    assert all(count > 0 for count in kept)
+    assert scheduler.cuts[0].removed == sum(p.numel() for p in model.parameters()) - sum(kept)
+
+
+@pytest.mark.parametrize("axes", AXES, ids=str)
+def test_half_precision_weights_can_be_cut(axes: dict[str, Any]) -> None:
+    model = layers((2, 3, 1, 1), (8, 2, 2, 2), (2, 2, 1, 3)).to(torch.bfloat16)
+    scheduler = one_pruner(axes_of(axes), {"at": "start"}).bind(model, epochs=1)
+    scheduler.on_epoch_begin(0)
+    assert scheduler.masks.violations() == {}

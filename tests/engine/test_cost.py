@@ -1,0 +1,91 @@
+"""What a step costs: counted, not timed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from loops import one_pruner, sgd, small_model
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from schedengine import PruningScheduler, load_schedule
+
+SYNCHRONISING = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "_to_copy", "unique")
+
+
+class Operations(TorchDispatchMode):
+    """Records the name of every operation that is dispatched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def deep_model(layers: int) -> nn.Sequential:
+    return nn.Sequential(*(nn.Linear(8, 8) for _ in range(layers)))
+
+
+def step_operations(scheduler: PruningScheduler, model: nn.Module) -> list[str]:
+    """What the six callbacks dispatch in a step where no policy is due; gradients are there."""
+    scheduler.on_epoch_begin(0)
+    scheduler.on_minibatch_begin(0, 0, 10)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    loss = torch.zeros((), requires_grad=True)
+    scheduler.before_backward_pass(0, 0, 10, loss)
+    scheduler.before_parameter_optimization(0, 0, 10)
+    scheduler.on_minibatch_end(0, 0, 10)
+    with Operations() as operations:
+        scheduler.on_minibatch_begin(0, 1, 10)
+        scheduler.before_backward_pass(0, 1, 10, loss)
+        scheduler.before_parameter_optimization(0, 1, 10)
+        scheduler.on_minibatch_end(0, 1, 10)
+    return operations.names
+
+
+@pytest.mark.parametrize("pruned", ["zero", "hidden", "dense", "forward"])
+@pytest.mark.parametrize("layers", [3, 60])
+def test_a_step_costs_at_most_four_operations_whatever_the_number_of_layers(pruned: str, layers: int) -> None:
+    model = deep_model(layers)
+    axes = {"sparsity": 0.5, "pruned": pruned, "mask_gradients": True}
+    scheduler = one_pruner(axes, {"at": "start"}).bind(model, sgd(model), epochs=1)
+    operations = step_operations(scheduler, model)
+    assert 1 <= len(operations) <= 4
+    assert not [name for name in operations if any(word in name for word in SYNCHRONISING)]
+
+
+def test_masks_of_mode_zero_cost_one_operation() -> None:
+    model = deep_model(20)
+    scheduler = one_pruner({"sparsity": 0.5}, {"at": "start"}).bind(model, sgd(model), epochs=1)
+    assert step_operations(scheduler, model) == ["aten::_foreach_mul_.List"]
+
+
+def test_a_step_without_masks_costs_nothing() -> None:
+    model = deep_model(3)
+    scheduler = one_pruner({"sparsity": 0.5}, {"at": 5}).bind(model, sgd(model), epochs=9)
+    assert step_operations(scheduler, model) == []
+
+
+def test_learning_rates_are_written_without_waiting_for_the_device() -> None:
+    model = small_model()
+    schedule = load_schedule(
+        {
+            "version": 2,
+            "lr_schedulers": {"lr": {"class": "linear"}},
+            "policies": [{"lr_scheduler": "lr", "during": "run"}],
+        }
+    )
+    scheduler = schedule.bind(model, sgd(model), epochs=1)
+    assert step_operations(scheduler, model) == []
+
+
+def test_two_dtypes_take_one_operation_each() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4).to(torch.bfloat16))
+    scheduler = one_pruner({"sparsity": 0.5, "allocation": "uniform"}, {"at": "start"}).bind(model, sgd(model), epochs=1)
+    assert step_operations(scheduler, model) == ["aten::_foreach_mul_.List"] * 2

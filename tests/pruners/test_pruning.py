@@ -1,0 +1,270 @@
+"""What pruners do in a loop: counts, nesting, updates, effects."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from loops import one_pruner, sgd, small_model, train
+from torch import nn
+
+from schedengine import EffectError, PruningScheduler, ScheduleError
+from schedengine.errors import EffectWarning
+
+CONV, FC = "0.weight", "5.weight"  # 54 and 240 weights
+
+
+def run(axes: dict[str, Any], policy: dict[str, Any], epochs: int = 4, **sections: Any) -> tuple[PruningScheduler, nn.Module]:
+    model = small_model()
+    optimizer = sgd(model)
+    scheduler = one_pruner(axes, policy, **sections).bind(model, optimizer, epochs=epochs)
+    train(scheduler, model, optimizer)
+    return scheduler, model
+
+
+def zeros(model: nn.Module, name: str) -> int:
+    weight = dict(model.named_parameters())[name]
+    return weight.numel() - int(weight.count_nonzero())
+
+
+def test_a_global_cut_removes_exactly_the_target() -> None:
+    scheduler, model = run({"sparsity": 0.5}, {"at": "start"})
+    assert zeros(model, CONV) + zeros(model, FC) == 147
+    assert scheduler.cuts[0].removed == scheduler.cuts[0].asked == 147
+
+
+def test_a_uniform_cut_removes_the_target_of_each_parameter() -> None:
+    _, model = run({"sparsity": 0.5, "allocation": "uniform"}, {"at": "start"})
+    assert (zeros(model, CONV), zeros(model, FC)) == (27, 120)
+
+
+def test_levels_by_name_are_met() -> None:
+    axes = {"allocation": {CONV: 0.25, "5.*": 0.75}, "sparsity": {"ramp": "constant"}}
+    _, model = run(axes, {"at": "start"})
+    assert (zeros(model, CONV), zeros(model, FC)) == (14, 180)  # 13.5 rounds half up
+
+
+def test_biases_and_normalisation_are_left_alone() -> None:
+    _, model = run({"sparsity": 0.9}, {"at": "start"})
+    assert zeros(model, "5.bias") == zeros(model, "1.weight") == 0
+
+
+def test_a_cubic_ramp_follows_its_formula() -> None:
+    scheduler, _ = run({"sparsity": {"ramp": "cubic", "to": 0.9}}, {"during": "run"}, epochs=5)
+    assert [round(cut.target or 0, 4) for cut in scheduler.cuts] == [0.4392, 0.7056, 0.8424, 0.8928, 0.9]
+    assert [cut.removed for cut in scheduler.cuts] == [129, 207, 248, 262, 265]
+
+
+def test_shrinking_masks_are_nested() -> None:
+    model = small_model()
+    optimizer = sgd(model)
+    scheduler = one_pruner({"sparsity": {"ramp": "linear", "to": 0.8}}, {"during": "run"}).bind(model, optimizer, epochs=4)
+    seen: list[torch.Tensor] = []
+
+    def look(epoch: int, step: int) -> None:
+        mask = scheduler.masks.mask(FC)
+        assert mask is not None
+        assert not seen or not bool((mask & ~seen[-1]).any())
+        seen.append(mask)
+
+    train(scheduler, model, optimizer, after_step=look)
+
+
+def test_pruned_weights_stay_zero_under_momentum_and_weight_decay() -> None:
+    model = small_model()
+    optimizer = sgd(model, weight_decay=0.1)
+    scheduler = one_pruner({"sparsity": 0.5}, {"at": 1}).bind(model, optimizer, epochs=3)
+
+    def look(epoch: int, step: int) -> None:
+        assert epoch < 1 or zeros(model, CONV) + zeros(model, FC) == 147
+
+    train(scheduler, model, optimizer, after_step=look)
+
+
+def test_cuts_on_steps_are_counted_over_the_run() -> None:
+    scheduler, _ = run({"sparsity": {"ramp": "linear", "to": 0.8}}, {"during": "run", "every": "3st"}, epochs=2)
+    assert [(cut.epoch, cut.step, cut.number, cut.count) for cut in scheduler.cuts] == [
+        (0, 0, 1, 3),
+        (0, 3, 2, 3),
+        (1, 2, 3, 3),
+    ]
+
+
+def test_a_ramp_can_move_more_slowly_than_the_cuts() -> None:
+    axes = {"sparsity": {"ramp": "linear", "to": 0.8, "every": 2}, "update": "reselect", "pruned": "dense"}
+    scheduler, _ = run(axes, {"during": "run", "every": "2st"}, epochs=4)
+    assert [cut.target for cut in scheduler.cuts] == pytest.approx([0.4] * 4 + [0.8] * 4)
+
+
+def test_two_policies_of_a_pruner_are_counted_together() -> None:
+    model = small_model()
+    optimizer = sgd(model)
+    schedule = one_pruner({"sparsity": {"ramp": "geometric", "to": 0.9}}, {"at": [0, 1]})
+    schedule = type(schedule)(
+        pruners=schedule.pruners,
+        policies=(*schedule.policies, one_pruner({"sparsity": 0.1}, {"at": 3}).policies[0]),
+    )
+    scheduler = schedule.bind(model, optimizer, epochs=4)
+    train(scheduler, model, optimizer)
+    assert [(cut.epoch, cut.number, cut.count) for cut in scheduler.cuts] == [(0, 1, 3), (1, 2, 3), (3, 3, 3)]
+    assert scheduler.cuts[-1].target == 0.9
+
+
+def test_a_cut_at_the_end_of_the_run_comes_after_the_last_step() -> None:
+    scheduler, model = run({"sparsity": 0.5}, {"at": "end"})
+    assert [(cut.epoch, cut.step) for cut in scheduler.cuts] == [(3, None)]
+    assert zeros(model, CONV) + zeros(model, FC) == 147
+
+
+def test_dense_pruning_may_reselect() -> None:
+    """With the gradient reaching pruned weights, some of them grow back."""
+    axes = {"sparsity": 0.5, "update": "reselect", "pruned": "dense"}
+    model = small_model()
+    optimizer = sgd(model, lr=0.5)
+    scheduler = one_pruner(axes, {"during": "run"}).bind(model, optimizer, epochs=5)
+    masks = []
+    for epoch in scheduler.epochs():
+        train(scheduler, model, optimizer, epochs=range(epoch, epoch + 1))
+        masks.append(scheduler.masks.mask(FC))
+    assert bool((masks[-1] & ~masks[0]).any())  # type: ignore[operator]
+    assert zeros(model, CONV) + zeros(model, FC) == 147
+
+
+def test_the_std_threshold_is_measured_once() -> None:
+    scheduler, _ = run({"threshold": {"std": 1.0}, "update": "reselect", "pruned": "dense"}, {"during": "run"})
+    model = small_model()
+    expected = sum(int((w.abs() <= w.std()).sum()) for w in (model[0].weight, model[5].weight))  # type: ignore[arg-type]
+    assert scheduler.cuts[0].removed == expected
+    state = scheduler.state_dict()["policies"][0]["measured"]
+    assert state[CONV] == pytest.approx(float(model[0].weight.detach().std()))  # type: ignore[arg-type]
+
+
+def test_an_absolute_threshold_removes_what_is_at_or_below_it() -> None:
+    model = nn.Linear(4, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.1, -0.2, 0.3, -0.4]]))
+    scheduler = one_pruner({"threshold": 0.2}, {"at": "start"}).bind(model, epochs=1)
+    scheduler.on_epoch_begin(0)
+    assert model.weight.tolist() == [[0.0, 0.0, pytest.approx(0.3), pytest.approx(-0.4)]]
+
+
+def test_every_parameter_keeps_one_group() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    scheduler = one_pruner({"sparsity": 0.9}, {"at": "start"}).bind(model, epochs=1)
+    scheduler.on_epoch_begin(0)
+    assert model.weight.count_nonzero() == 1 and scheduler.cuts[0].removed == 0
+
+
+def test_targets_start_from_what_is_sparse_already() -> None:
+    """1 - (1 - s0)((1 - s)/(1 - s0))^(j/J) with s0 = 0.5, s = 0.9, J = 2: 0.7764, 0.9."""
+    model = nn.Linear(100, 10, bias=False)
+    with torch.no_grad():
+        model.weight[:, :50] = 0
+    scheduler = one_pruner({"sparsity": {"ramp": "geometric", "to": 0.9}}, {"during": "run"}).bind(model, epochs=2)
+    for epoch in range(2):
+        scheduler.on_epoch_begin(epoch)
+    assert [cut.removed for cut in scheduler.cuts] == [776, 900]
+
+
+def test_filters_go_as_a_whole() -> None:
+    axes = {"parameters": CONV, "granularity": "filter", "sparsity": 0.34}
+    _, model = run(axes, {"at": "start"})
+    weight = dict(model.named_parameters())[CONV]
+    assert sorted(int(row.count_nonzero()) for row in weight.flatten(1)) == [0, 18, 18]
+
+
+def test_random_masks_are_the_same_for_the_same_seed() -> None:
+    axes = {"criterion": {"random": {"seed": 3}}, "sparsity": 0.5}
+    first, second = run(axes, {"at": "start"})[0], run(axes, {"at": "start"})[0]
+    assert first.masks.mask(FC).equal(second.masks.mask(FC))  # type: ignore[union-attr, arg-type]
+    other = run({**axes, "criterion": {"random": {"seed": 4}}}, {"at": "start"})[0]
+    assert not first.masks.mask(FC).equal(other.masks.mask(FC))  # type: ignore[union-attr, arg-type]
+
+
+def test_two_pruners_on_two_layers_do_not_meet() -> None:
+    model = small_model()
+    scheduler = one_pruner(
+        {"parameters": CONV, "sparsity": 0.5}, {"at": "start"}
+    )
+    schedule = type(scheduler)(
+        pruners={**scheduler.pruners, "q": one_pruner({"parameters": FC, "sparsity": 0.25}, {"at": "start"}).pruners["p"]},
+        policies=(*scheduler.policies, type(scheduler.policies[0])(pruner="q", at=("start",))),
+    )
+    schedule.bind(model, epochs=1).on_epoch_begin(0)
+    assert (zeros(model, CONV), zeros(model, FC)) == (27, 60)
+
+
+# --- effects ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_revived_weight_is_an_error_at_the_end_of_the_epoch() -> None:
+    model = small_model()
+    scheduler = one_pruner({"sparsity": 0.5}, {"at": "start"}).bind(model, epochs=2)
+    scheduler.on_epoch_begin(0)
+    with torch.no_grad():
+        model[5].weight.fill_(1.0)  # type: ignore[union-attr, operator]
+    with pytest.raises(EffectError, match="5.weight: .* pruned weights are not 0"):
+        scheduler.on_epoch_end(0)
+
+
+def test_a_skipped_cut_is_an_error_at_the_end_of_the_run() -> None:
+    model = small_model()
+    scheduler = one_pruner({"sparsity": 0.5}, {"at": 1}).bind(model, epochs=2)
+    with pytest.raises(EffectError, match="pruner 'p' never cut"):
+        scheduler.on_epoch_end(1)
+
+
+def test_a_window_past_the_end_is_an_error_at_the_end_of_the_run() -> None:
+    model = small_model()
+    scheduler = one_pruner({"sparsity": 0.5}, {"at": [0, 7]}).bind(model, epochs=2)
+    with pytest.raises(EffectError, match="1 of its 2 cuts"):
+        train(scheduler, model, sgd(model))
+
+
+def test_optional_softens_an_error_to_a_warning() -> None:
+    model = small_model()
+    scheduler = one_pruner({"sparsity": 0.5, "optional": True}, {"at": 7}).bind(model, epochs=1)
+    with pytest.warns(EffectWarning, match="never cut"):
+        scheduler.on_epoch_end(0)
+
+
+def test_a_threshold_that_removes_nothing_is_an_error() -> None:
+    with pytest.raises(EffectError, match="removed nothing"):
+        run({"threshold": 0.0}, {"at": "start"})
+
+
+def test_a_target_that_rounds_to_none_is_no_error() -> None:
+    scheduler, _ = run({"sparsity": 0.001}, {"at": "start"})
+    assert scheduler.cuts[0].removed == 0
+
+
+def test_a_nan_weight_is_an_error_at_the_cut() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model[5].weight[0, 0] = float("nan")  # type: ignore[union-attr, index]
+    scheduler = one_pruner({"sparsity": 0.5}, {"at": "start"}).bind(model, epochs=1)
+    with pytest.raises(Exception, match="5.weight.*finite"):
+        scheduler.on_epoch_begin(0)
+
+
+def test_a_granularity_that_does_not_fit_is_an_error_with_the_parameter() -> None:
+    with pytest.raises(ScheduleError, match=r"pruners.p.granularity: 5.weight: "):
+        run({"granularity": "kernel", "sparsity": 0.5}, {"at": "start"})
+
+
+def test_an_allocation_that_cannot_reach_the_target_is_an_error_before_training() -> None:
+    with pytest.raises(ScheduleError, match="uniform_plus"):
+        run({"allocation": "uniform_plus", "sparsity": 0.95}, {"at": "start"})
+
+
+def test_a_list_of_another_length_is_an_error_before_training() -> None:
+    with pytest.raises(ScheduleError, match="2 values for 4 cuts"):
+        run({"sparsity": {"ramp": "list", "values": [0.2, 0.4]}}, {"during": "run"})
+
+
+def test_no_warning_escapes_a_normal_run() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run({"sparsity": {"ramp": "cubic", "to": 0.9}}, {"during": "run"})
