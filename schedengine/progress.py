@@ -65,7 +65,7 @@ class Time:
             if unit == "st" and amount.denominator != 1:
                 raise ValueError("a step is not divisible; write a whole number of steps")
             return cls(amount, unit)  # type: ignore[arg-type]  # the pattern admits the three units only
-        if not math.isfinite(value) or value < 0:
+        if value != value or value in (math.inf, -math.inf) or value < 0:
             raise ValueError(f"a time is a finite number, zero or more; {wanted}")
         return cls(Fraction(str(value)))
 
@@ -94,10 +94,10 @@ class Time:
 
 
 def _decimal(amount: Fraction) -> str:
-    if amount.denominator == 1:
-        return str(amount.numerator)
-    text = repr(float(amount))
-    return text if "e" not in text else f"{float(amount):.20f}".rstrip("0")
+    """All digits, so that it reads back as the same number; what has no end of them (1/3) is rounded."""
+    digits = next((digits for digits in range(400) if 10**digits % amount.denominator == 0), 6)
+    whole, part = divmod(round(amount * 10**digits), 10**digits)
+    return f"{whole}.{part:0{digits}}" if digits else str(whole)
 
 
 TimeField = Annotated[
@@ -270,7 +270,10 @@ class Window:
         """All instants in order (for the plan; a run never lists them)."""
         every = self.every or Moment()
         for number in range(self.count(steps_per_epoch)):
-            yield Moment(self.start.epochs + number * every.epochs, self.start.steps + number * every.steps)
+            if number == 0 or self.is_epochs:
+                yield Moment(self.start.epochs + number * every.epochs, self.start.steps)
+            else:  # a frequency within epochs is rounded to steps once, so that instants stay equally far apart
+                yield Moment(steps=self.start.step(known(steps_per_epoch)) + number * self._stride(steps_per_epoch))
 
     def _stride(self, steps_per_epoch: int | None) -> int:
         assert self.every is not None
@@ -301,9 +304,13 @@ class Occasions:
 
     @classmethod
     def merge(cls, many: Iterable[Occasions]) -> Occasions:
-        """All windows of several policies, in order of time (those of one moment in the order given)."""
-        windows = [window for occasions in many for window in occasions.windows]
-        return cls(tuple(sorted(windows, key=lambda window: (window.start.epochs, window.start.steps))))
+        """All windows of several policies, in order of time (those of one moment in the order given, ends first)."""
+        return cls.of(window for occasions in many for window in occasions.windows)
+
+    @classmethod
+    def of(cls, windows: Iterable[Window]) -> Occasions:
+        """Windows in any order; see ``merge``."""
+        return cls(tuple(sorted(windows, key=lambda one: (one.start.epochs, one.start.steps, not one.is_end))))
 
     def count(self, steps_per_epoch: int | None = None) -> int:
         """Instants in all windows."""

@@ -257,6 +257,7 @@ class PruningScheduler:
             "next_epoch": self._next_epoch,
             "steps_per_epoch": self._steps_per_epoch,
             "masks": self.masks.state_dict(),
+            "pruners": list(self.pruners),
             "policies": [policy.state_dict() for policy in self.policies],
             "cuts": [cut.plain() for cut in self.cuts],
         }
@@ -272,6 +273,11 @@ class PruningScheduler:
         if len(state["policies"]) != len(self.policies):
             raise CheckpointError(
                 f"the checkpoint is of a schedule with {len(state['policies'])} policies, this one has {len(self.policies)}"
+            )
+        if state["pruners"] != list(self.pruners):
+            raise CheckpointError(
+                f"the checkpoint is of a schedule with the pruners {', '.join(state['pruners']) or 'none'}, "
+                f"this one has {', '.join(self.pruners) or 'none'}"
             )
         for policy, remembered in zip(self.policies, state["policies"], strict=True):
             policy.load_state_dict(remembered)

@@ -1,8 +1,8 @@
 """Which parameters: a model's names, normalised, and the selectors of a schedule that pick from them.
 
-Normalised means that ``module`` and ``_orig_mod`` components (DataParallel, DistributedDataParallel, torch.compile) are
-dropped wherever they stand, and ``parametrizations.weight.original`` reads as ``weight``. Both the model's names and the
-schedule's are normalised, so a file written for one wrapping fits every other.
+Normalised means that ``module`` and ``_orig_mod`` components (DataParallel, DistributedDataParallel, torch.compile)
+are dropped wherever they stand, and ``parametrizations.weight.original`` reads as ``weight``. Both the model's names
+and the schedule's are normalised, so a file written for one wrapping fits every other.
 
 Parameters are found by module and attribute at each use, never kept as objects: ``model.to()`` may replace them.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -35,7 +35,7 @@ def normalise(name: str) -> str:
         >>> normalise("module.features.module.0.weight"), normalise("fc.parametrizations.weight.original")
         ('features.0.weight', 'fc.weight')
     """
-    name = re.sub(r"(^|\.)parametrizations\.([^.]+)\.original0?$", r"\1\2", name)
+    name = re.sub(r"(^|\.)parametrizations\.([^.]+)\.original$", r"\1\2", name)
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
@@ -58,22 +58,21 @@ class ParameterTable:
 
     def __init__(self, model: nn.Module) -> None:
         self._places: dict[str, _Place] = {}
+        self._owners: dict[str, list[nn.Module]] = {}
         self._aliases: dict[str, str] = {}
+        self._written: dict[str, str] = {}
         self._ambiguous: dict[str, list[str]] = {}
         exact = dict(model.named_parameters(remove_duplicate=False))
         self._count_ambiguities(exact)
         modules = dict(model.named_modules(remove_duplicate=False))
         first: dict[int, str] = {}
         for full, parameter in exact.items():
-            name = self._short(full)
-            if id(parameter) in first:
-                self._aliases[name] = self._aliases[full] = first[id(parameter)]
-                continue
-            first[id(parameter)] = name
-            self._aliases[full] = name
             prefix, _, attribute = full.rpartition(".")
-            owner = prefix.split(".parametrizations.")[0] if ".parametrizations." in prefix else prefix
-            self._places[name] = _Place(modules[prefix], attribute, modules[owner])
+            owner = modules[re.sub(r"(^|\.)parametrizations\.[^.]+$", "", prefix)]
+            name = first.setdefault(id(parameter), self._short(full))
+            self._aliases[full] = self._written[self._short(full)] = name
+            self._owners.setdefault(name, []).append(owner)
+            self._places.setdefault(name, _Place(modules[prefix], attribute, owner))
         self.names = list(self._places)
 
     def _count_ambiguities(self, exact: Iterable[str]) -> None:
@@ -111,22 +110,39 @@ class ParameterTable:
         short = normalise(name)
         if short in self._ambiguous:
             raise ValueError(f"{name!r} fits {' and '.join(self._ambiguous[short])}; write one of these in full")
-        return short if short in self._places else self._aliases.get(short)
+        return self._written.get(short)
 
     def is_named_by_patterns(self, name: str) -> bool:
         """Whether globs and patterns may pick it: two dimensions or more, and not of a normalisation layer."""
-        kinds = [cls.__name__ for cls in type(self.layer(name)).__mro__]
-        return self[name].dim() >= 2 and not any(kind.startswith(_NORMALISATION) for kind in kinds)
+        return self[name].dim() >= 2 and not self.is_normalisation(name)
+
+    def is_normalisation(self, name: str) -> bool:
+        """Whether it belongs to a normalisation layer."""
+        return any(kind.startswith(_NORMALISATION) for kind in self.kinds(name))
+
+    def kinds(self, name: str) -> set[str]:
+        """Class names, bases included, of the modules that a parameter belongs to: several, where it is tied."""
+        return {cls.__name__ for owner in self._owners[name] for cls in type(owner).__mro__}
+
+    def matching(self, matches: Callable[[str], object]) -> list[str]:
+        """The parameters of which a (normalised) name, tied names included, satisfies ``matches``."""
+        found = {name for written, name in self._written.items() if matches(written)}
+        return [name for name in self.names if name in found]
 
     def of_types(self, types: Iterable[str]) -> list[str]:
-        """The weights (not the biases) of all modules of these classes or of classes derived from them."""
+        """The weights (not the biases) of all modules of these classes or of classes derived from them.
+
+        A base class of everything picks no normalisation; a normalisation class does.
+        """
         wanted = set(types)
+        includes_normalisation = any(kind.startswith(_NORMALISATION) for kind in wanted)
         return [
             name
             for name in self.names
             if "bias" not in self._places[name].attribute
             and not name.endswith("bias")
-            and wanted & {cls.__name__ for cls in type(self.layer(name)).__mro__}
+            and wanted & self.kinds(name)
+            and (includes_normalisation or not self.is_normalisation(name))
         ]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -140,7 +156,7 @@ class Selector:
 
     A file writes a name, a glob, the words ``first`` and ``last`` (of the weights of convolutions and linear layers), a
     list of these, or a mapping ``{types: [...], names: [...], regex: ..., except: [...]}``. A name picks any
-    parameter; a glob, a pattern or a type picks weights only, never a bias or a normalisation.
+    parameter; a glob, a pattern or a type picks weights only, never a bias, and a normalisation only by its own type.
 
     Args:
         types: class names of modules; with no names and no regex given, ``DEFAULT_TYPES``.
@@ -199,7 +215,8 @@ class Selector:
         for group in self._groups():
             for found in self._found(table, group):
                 if isinstance(found, str):
-                    problems.append(Problem(found, f"{path}.{group}" if group != "names" else path))
+                    is_written = group != "names" and getattr(self, group)
+                    problems.append(Problem(found, f"{path}.{group}" if is_written else path))
                 else:
                     picked.update(dict.fromkeys(found))
         left_out = set()
@@ -245,10 +262,10 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
 
 
-def match_glob(names: Iterable[str], glob: str) -> list[str]:
-    """The (normalised) names that a glob matches; the glob is normalised too."""
+def match_glob(table: ParameterTable, glob: str) -> list[str]:
+    """The parameters of which a (normalised) name matches a glob; the glob is normalised too."""
     pattern = normalise(glob)
-    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+    return table.matching(lambda name: fnmatch.fnmatchcase(name, pattern))
 
 
 def lookup(by_name: Mapping[str, V], table: ParameterTable, names: Iterable[str], path: str = "") -> dict[str, V]:
@@ -257,18 +274,22 @@ def lookup(by_name: Mapping[str, V], table: ParameterTable, names: Iterable[str]
     Raises:
         ScheduleError: a key fits none of these parameters, or a parameter fits no key.
     """
-    names = list(names)
+    names = list(dict.fromkeys(names))
     exact = {found: value for key, value in by_name.items() if (found := _exact(table, key)) in names}
-    globs = {key: match_glob(names, key) for key in by_name if _exact(table, key) not in names}
-    problems = [Problem(f"fits none of the selected parameters; {did_you_mean(normalise(key), names)}", f"{path}.{key}")
-                for key, found in globs.items() if not found]
+    globs = {key: match_glob(table, key) for key in by_name if _exact(table, key) not in names}
+    problems = [
+        Problem(f"fits none of the selected parameters; {did_you_mean(normalise(key), names)}", f"{path}.{key}")
+        for key, found in globs.items()
+        if not set(found) & set(names)
+    ]
     values: dict[str, V] = {}
     for name in names:
         fitting = [by_name[key] for key, found in globs.items() if name in found]
         if name in exact or fitting:
             values[name] = exact[name] if name in exact else fitting[0]
         else:
-            problems.append(Problem(f"has no value for the selected parameter {name}; add it, or a glob like '*'", path))
+            message = f"has no value for the selected parameter {name}; add it, or a glob like '*'"
+            problems.append(Problem(message, path))
     if problems:
         raise ScheduleError(problems)
     return values
@@ -287,7 +308,7 @@ def _match_word(table: ParameterTable, word: str) -> list[str] | str:
         weights = table.of_types(DEFAULT_TYPES)
         return [weights[0 if word == "first" else -1]] if weights else f"{word!r}: the model has no Conv or Linear"
     if any(sign in word for sign in "*?["):
-        every = match_glob(table.names, word)
+        every = match_glob(table, word)
         found = [name for name in every if table.is_named_by_patterns(name)]
         return found or _nothing(table, word, every)
     try:
@@ -298,19 +319,20 @@ def _match_word(table: ParameterTable, word: str) -> list[str] | str:
 
 
 def _match_regex(table: ParameterTable, pattern: str) -> list[str] | str:
-    every = [name for name in table.names if re.fullmatch(pattern, name)]
+    every = table.matching(lambda name: re.fullmatch(pattern, name))
     return [name for name in every if table.is_named_by_patterns(name)] or _nothing(table, pattern, every)
 
 
 def _match_types(table: ParameterTable, types: tuple[str, ...]) -> list[str] | str:
-    """The weights of these modules. A type that the model has not is fine, as long as it exists and another one is there."""
-    present = {cls.__name__ for name in table.names for cls in type(table.layer(name)).__mro__}
+    """The weights of these modules. A type that the model has not is fine, if it exists and another one is there."""
+    present = {kind for name in table.names for kind in table.kinds(name)}
     known = present | {name for name in dir(nn) if isinstance(getattr(nn, name), type)}
     unknown = [kind for kind in types if kind not in known]
     if unknown:
         return f"there is no module type {unknown[0]!r}; {did_you_mean(unknown[0], known)}"
-    kinds = sorted({type(table.layer(name)).__name__ for name in table.names})
-    return table.of_types(types) or f"the model has no weight in a module of type {' or '.join(types)}; it has {', '.join(kinds)}"
+    kinds = ", ".join(sorted({type(table.layer(name)).__name__ for name in table.names}))
+    message = f"the model has no weight in a module of type {' or '.join(types)}; it has {kinds}"
+    return table.of_types(types) or message
 
 
 def _nothing(table: ParameterTable, word: str, every: list[str]) -> str:

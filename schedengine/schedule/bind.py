@@ -23,11 +23,11 @@ from schedengine.pruners.pruner import Pruner
 from schedengine.regularizers.bound import BoundRegularizer
 from schedengine.regularizers.regularizer import Regularizer
 from schedengine.schedule.document import KINDS, Policy, Schedule
-from schedengine.schedule.plan import Timeline
+from schedengine.schedule.plan import Timeline, default_every
 from schedengine.scheduler import PruningScheduler
 from schedengine.selection import ParameterTable, lookup
 
-EPOCH, STEP = Time(Fraction(1)), Time(Fraction(1), "st")
+EPOCH = Time(Fraction(1))
 T = TypeVar("T")
 
 
@@ -146,15 +146,10 @@ class _Binder:
 
     def _occasions(self, number: int, policy: Policy) -> Occasions:
         try:
-            return self.timeline.occasions(policy, self._default_every(policy))
+            return self.timeline.occasions(policy, default_every(self.schedule, policy))
         except ValueError as error:
             self.problems.append(self.schedule.problem(f"policies[{number}]", str(error)))
             return Occasions(())
-
-    def _default_every(self, policy: Policy) -> Time:
-        if policy.kind == "lr_scheduler" and self.schedule.lr_schedulers[policy.instance].unit == "st":
-            return STEP
-        return EPOCH
 
     def _check_optimizer(self) -> None:
         for number, policy in enumerate(self.schedule.policies):

@@ -1,7 +1,7 @@
 """Distiller's dialect (version 1) -> ours: each of its classes is a row that rewrites it onto our axes.
 
-Nodes keep the places of the file, and the rows check what only version 1 knows, so problems speak its words. Semantics as
-read from Distiller d859fc85; where it has a bug, the row does what was meant and says so.
+Nodes keep the places of the file, and the rows check what only version 1 knows, so problems speak its words. Semantics
+as read from Distiller d859fc85; where it has a bug, the row does what was meant and says so.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ LATER = {
     "quantizers": "quantization is not available in this version of schedengine; remove the section and its policies",
 }
 _KIND_SECTIONS = {"pruner": "pruners", "regularizer": "regularizers", "lr_scheduler": "lr_schedulers"}
-_KINDS = (*_KIND_SECTIONS, "extension", "quantizer")
+KINDS = (*_KIND_SECTIONS, "extension", "quantizer")
+WINDOW = ("starting_epoch", "ending_epoch", "frequency")
+_AXES = ("criterion", "granularity", "allocation", "sparsity", "threshold", "update", "penalty", "strength")
 _LR_STARTS_ELSEWHERE = ("CyclicLR", "OneCycleLR", "LinearLR", "ConstantLR")
 _FILTERS = {"3D": "filter", "Filters": "filter"}
 _RANKED = {**_FILTERS, "Channels": "channel", "Rows": "channel"}
 _THRESHOLDED = {**_FILTERS, "2D": "kernel", "Channels": "channel", "Rows": "row", "Cols": "column", "4D": "tensor"}
 
-# How Distiller counts, whatever the class: floored, ties go together, the last pruner's mask wins, masks computed at the
-# beginning of an epoch take effect with its first mini-batch, momentum is left alone, nothing is protected.
+# How Distiller counts, whatever the class: floored, ties go together, the last pruner's mask wins, masks computed at
+# the beginning of an epoch take effect with its first mini-batch, momentum is left alone, nothing is protected.
 _COUNTS: dict[str, Any] = {
     "update": "reselect",
     "rounding": "floor",
@@ -80,7 +82,7 @@ def _structured(
 ) -> Callable[[Node, list[Problem]], dict[str, Any]]:
     def rewrite(node: Node, problems: list[Problem]) -> dict[str, Any]:
         group = node.value["group_type"]
-        if group.value not in types:
+        if group.is_mapping or group.is_list or group.value not in types:
             problems.append(group.problem(f"must be one of {', '.join(types)} (got {show(group.plain())})"))
             return {}
         return {**inner(node, problems), "criterion": criterion, "granularity": types[group.value]}
@@ -143,7 +145,7 @@ for _name, _criterion, _types in (
     )
     PRUNERS[f"{_name}_AGP"] = Row((*_AGP_KEYS, "group_type"), _NOT_YET, _structured(_agp, _criterion, _types))
 
-_PRUNERS_LATER = (
+PRUNERS_LATER = (
     "SplicingPruner", "BaiduRNNPruner", "StructureParameterPruner", "RandomLevelStructureParameterPruner",
     "ActivationAPoZRankedFilterPruner", "ActivationMeanRankedFilterPruner", "GradientRankedFilterPruner",
     "BernoulliFilterPruner", "FMReconstructionChannelPruner", "ActivationAPoZRankedFilterPruner_AGP",
@@ -165,7 +167,7 @@ def _group_lasso(node: Node, problems: list[Problem]) -> dict[str, Any]:
             problems.append(entry.problem(f"must be [strength, group type] (got {show(entry.plain())})"))
             continue
         strengths[name], kind = entry.value
-        if kind.value not in _THRESHOLDED:
+        if kind.is_mapping or kind.is_list or kind.value not in _THRESHOLDED:
             problems.append(kind.problem(f"must be one of {', '.join(_THRESHOLDED)} (got {show(kind.plain())})"))
         else:
             kinds[_THRESHOLDED[kind.value]] = kind
@@ -183,7 +185,7 @@ REGULARIZERS: dict[str, Row] = {
     "L1Regularizer": Row(("reg_regims",), ("threshold_criteria",), _l1),
     "GroupLassoRegularizer": Row(("reg_regims",), ("threshold_criteria",), _group_lasso),
 }
-_REGULARIZERS_LATER = ("GroupVarianceRegularizer",)
+REGULARIZERS_LATER = ("GroupVarianceRegularizer",)
 
 
 def rewrite(root: Node, problems: list[Problem], notes: list[Problem]) -> Node:
@@ -198,12 +200,13 @@ def rewrite(root: Node, problems: list[Problem], notes: list[Problem]) -> Node:
         if key in LATER:
             problems.append(root.problem(LATER[key], key=key))
         elif key not in SECTIONS:
-            hint = "; it belongs to version 2" if key in ("phases", "effects") else ""
-            problems.append(root.problem(f"unknown section; {did_you_mean(key, SECTIONS)}{hint}", key=key))
+            is_later = key in ("phases", "effects")
+            what = f"unknown section; {did_you_mean(key, SECTIONS)}"
+            problems.append(root.problem("belongs to version 2; write 'version: 2'" if is_later else what, key=key))
     new = root.derived({"effects": "warn"})
     new.mark = root.mark
-    pruners = _instances(root, "pruners", PRUNERS, _PRUNERS_LATER, problems)
-    regularizers = _instances(root, "regularizers", REGULARIZERS, _REGULARIZERS_LATER, problems)
+    pruners = _instances(root, "pruners", PRUNERS, PRUNERS_LATER, problems)
+    regularizers = _instances(root, "regularizers", REGULARIZERS, REGULARIZERS_LATER, problems)
     schedulers = _lr_schedulers(root, problems)
     policies = _Policies(pruners, regularizers, schedulers, problems, notes).rewrite(root)
     for key, section in (("pruners", pruners), ("regularizers", regularizers), ("lr_schedulers", schedulers)):
@@ -248,7 +251,7 @@ def _section(root: Node, section: str, problems: list[Problem]) -> list[tuple[st
 def _row(node: Node, rows: dict[str, Row], later: tuple[str, ...], problems: list[Problem]) -> Row | None:
     cls = node.value.get("class")
     if cls is None or not isinstance(cls.value, str):
-        axes = [key for key in ("criterion", "granularity", "allocation", "sparsity", "penalty") if key in node.value]
+        axes = [key for key in _AXES if key in node.value]
         mixed = f"; {axes[0]!r} belongs to version 2: write 'version: 2'" if axes else ""
         problems.append(node.problem(f"needs 'class'{mixed}"))
     elif cls.value in later:
@@ -264,14 +267,16 @@ def _check_keys(node: Node, row: Row, problems: list[Problem]) -> None:
     known = (*row.needs, *row.takes, "class")
     for key in node.value:
         if key not in known:
-            problems.append(node.problem(f"unknown key; {did_you_mean(key, known)}", key=key))
+            what = "belongs to version 2" if key in _AXES else "unknown key"
+            problems.append(node.problem(f"{what}; {did_you_mean(key, known)}", key=key))
         elif key in row.takes and node.value[key].value is not None:
             problems.append(node.problem("is not available in this version of schedengine; remove it", key=key))
     for key in row.needs:
         if key not in node.value:
             problems.append(node.problem(f"needs {key!r}"))
     weights = node.value.get("weights")
-    if weights is not None and not weights.is_list:
+    # A bare name is legal, and several of Distiller's files have one (by substring there; here it is a name).
+    if weights is not None and not weights.is_list and not isinstance(weights.value, str):
         problems.append(weights.problem(f"must be a list of parameter names (got {show(weights.plain())})"))
 
 
@@ -285,7 +290,8 @@ def _lr_schedulers(root: Node, problems: list[Problem]) -> dict[str, Node]:
         if cls.value == "PolynomialLR":  # Distiller's own wins over torch's, which came later
             node.value["class"] = cls.derived("DistillerPolynomialLR")
         elif isinstance(cls.value, str) and cls.value.islower() and cls.value in LR_SCHEDULES:
-            problems.append(cls.problem(f"{cls.value!r} belongs to version 2; write 'version: 2', or torch's class name"))
+            what = f"{cls.value!r} belongs to version 2; write 'version: 2', or torch's class name"
+            problems.append(cls.problem(what))
             continue
         found[name] = node
     return found
@@ -333,9 +339,9 @@ class _Policies:
             key = "at" if "at" in item.value else "during"
             self.problems.append(item.problem("belongs to version 2; write 'version: 2', or epochs here", key=key))
             return []
-        kinds = [kind for kind in _KINDS if kind in item.value]
+        kinds = [kind for kind in KINDS if kind in item.value]
         if len(kinds) != 1:
-            self.problems.append(item.problem(f"must have one of {', '.join(_KINDS)} (got {', '.join(item.value)})"))
+            self.problems.append(item.problem(f"must have one of {', '.join(KINDS)} (got {', '.join(item.value)})"))
             return []
         kind, block = kinds[0], item.value[kinds[0]]
         if kind not in _KIND_SECTIONS:
@@ -352,39 +358,44 @@ class _Policies:
         if when is None:
             return []
         arguments = block.value.get("args")
-        return self._placed(item, kind, name, when, arguments if arguments is not None and arguments.is_mapping else None)
+        if arguments is not None and not arguments.is_mapping:
+            if arguments.value is not None:
+                self.problems.append(arguments.problem(f"must be a mapping (got {show(arguments.plain())})"))
+            arguments = None
+        return self._placed(item, kind, name, when, arguments)
 
     def _undefined(self, name: Node, kind: str, root: Node) -> None:
         section = root.value.get(_KIND_SECTIONS[kind])
         defined = list(section.value) if section is not None and section.is_mapping else []
         if name.value not in defined:  # one that is defined has its own problem already
-            message = f"there is no {kind} {name.value!r} in {_KIND_SECTIONS[kind]!r}; {did_you_mean(name.value, defined)}"
-            self.problems.append(name.problem(message))
+            message = f"there is no {kind} {name.value!r} in {_KIND_SECTIONS[kind]!r}"
+            self.problems.append(name.problem(f"{message}; {did_you_mean(name.value, defined)}"))
 
     def _check_keys(self, item: Node, block: Node, kind: str) -> None:
         for key in item.value:
-            known = (kind, "epochs", "starting_epoch", "ending_epoch", "frequency")
+            known = (kind, "epochs", *WINDOW)
             if key not in known:
                 self.problems.append(item.problem(f"unknown key; {did_you_mean(key, known)}", key=key))
         for key in block.value if block.is_mapping else ():
             if key not in ("instance_name", "args"):
                 what = did_you_mean(key, ("instance_name", "args"))
-                if key in ("starting_epoch", "ending_epoch", "frequency", "epochs"):
+                if key in (*WINDOW, "epochs"):
                     what = f"it stands beside {kind!r}, not in it"
                 self.problems.append(block.problem(f"unknown key; {what}", key=key))
 
     def _when(self, item: Node) -> tuple[list[int], None] | tuple[None, tuple[int, int, int]] | None:
-        keys = [key for key in ("starting_epoch", "ending_epoch", "frequency") if key in item.value]
+        keys = [key for key in WINDOW if key in item.value]
         if "epochs" in item.value:
             if keys:
-                self.problems.append(item.problem(f"'epochs' and {keys[0]!r} exclude each other; remove one", key="epochs"))
+                what = f"'epochs' and {keys[0]!r} exclude each other; remove one"
+                self.problems.append(item.problem(what, key="epochs"))
                 return None
             return self._epochs(item.value["epochs"])
-        missing = [key for key in ("starting_epoch", "ending_epoch", "frequency") if key not in item.value]
+        missing = [key for key in WINDOW if key not in item.value]
         if missing:
             self.problems.append(item.problem(f"needs {', '.join(missing)}, or 'epochs'"))
             return None
-        numbers = [self._whole(item.value[key]) for key in ("starting_epoch", "ending_epoch", "frequency")]
+        numbers = [self._whole(item.value[key]) for key in WINDOW]
         if None in numbers:
             return None
         start, stop, every = (number for number in numbers if number is not None)
@@ -436,16 +447,13 @@ class _Policies:
         lag = 0 if cls == "ReduceLROnPlateau" else 1
         if lag:
             fields["clock"] = "run"
-        if epochs is not None:
-            fields["at"] = [epoch + lag for epoch in epochs]
-        else:
-            assert window is not None
-            start, stop, every = window
-            fields |= {"during": "run", "from": start + lag, "until": stop + lag, "every": every}
-        placed = [item.derived(fields)]
+        windows = [window] if window is not None else [(epoch, epoch + 1, 1) for epoch in epochs or ()]
         if cls in _LR_STARTS_ELSEWHERE:  # their constructor sets the rate of epoch 0
-            placed.insert(0, item.derived({"lr_scheduler": name.value, "clock": "run", "at": 0}))
-        return placed
+            windows.insert(0, (-lag, 1 - lag, 1))
+        return [
+            item.derived({**fields, "during": "run", "from": start + lag, "until": stop + lag, "every": every})
+            for start, stop, every in windows
+        ]
 
     def _other_arguments(self, kind: str, arguments: Node) -> None:
         for key in arguments.value:
@@ -463,9 +471,8 @@ class _Policies:
         if known != axes:
             target = next(new for number in range(2, 1000) if (new := f"{name.value}_{number}") not in pruners)
             source = pruners[name.value]
-            pruners[target] = Node(
-                {key: value for key, value in source.value.items() if key not in known}, source.path, source.mark, source.keys
-            )
+            unchanged = {key: value for key, value in source.value.items() if key not in known}
+            pruners[target] = Node(unchanged, source.path, source.mark, source.keys)
             self._args[target] = axes
         node = pruners[target]
         for key, value in axes.items():
@@ -493,9 +500,8 @@ class _Policies:
         if given.get("mask_on_forward_only") is True:
             axes["pruned"] = "dense" if given.get("use_double_copies") else "forward"
         elif given.get("use_double_copies"):
-            self.notes.append(
-                arguments.problem("has no effect without mask_on_forward_only, as in Distiller", key="use_double_copies")
-            )
+            what = "has no effect without mask_on_forward_only, as in Distiller"
+            self.notes.append(arguments.problem(what, key="use_double_copies"))
         if given.get("mask_gradients") is True:
             axes["mask_gradients"] = True
         if "levels" in arguments.value:

@@ -106,7 +106,7 @@ class Instant:
             return value
         if isinstance(value, Mapping):
             if len(value) != 1 or next(iter(value)) not in ("start", "end"):
-                raise ValueError("write {start: PHASE} or {end: PHASE}")
+                raise ValueError(f"write {{start: PHASE}} or {{end: PHASE}} (got {dict(value)})")
             edge, phase = next(iter(value.items()))
             if not isinstance(phase, str):
                 raise ValueError("write {start: PHASE} or {end: PHASE}, with the name of a phase")
@@ -128,6 +128,8 @@ class Instant:
 
 
 def _instants(value: object) -> object:
+    if isinstance(value, (list, tuple)) and not value:
+        raise ValueError("the list is empty; name at least one instant")
     return tuple(Instant.parse(item) for item in (value if isinstance(value, (list, tuple)) else [value]))
 
 
@@ -158,7 +160,7 @@ InstantsField = Annotated[
     WithJsonSchema(
         {
             "anyOf": [*_INSTANT_SCHEMA["anyOf"], {"type": "array", "items": _INSTANT_SCHEMA, "minItems": 1}],
-            "description": "a phase (its start, in each repeat), {start: PHASE}, {end: PHASE}, start, end, a time, or a list",
+            "description": "a phase (the start of each repeat), {end: PHASE}, start, end, a time, or a list of these",
         }
     ),
 ]
@@ -210,10 +212,11 @@ class Policy:
     def _check(self) -> Policy:
         named = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(named) != 1:
-            raise ValueError(f"a policy names one of {', '.join(KINDS)}; this one names {' and '.join(named) or 'none'}")
+            found = " and ".join(named) or "none"
+            raise ValueError(f"a policy names one of {', '.join(KINDS)}; this one names {found}")
         if (self.at is None) == (self.during is None):
             found = "both" if self.at is not None else "neither"
-            raise ValueError(f"a policy says when with 'at' (instants) or 'during' (a phase, or run); this one has {found}")
+            raise ValueError(f"a policy acts 'at' (instants) or 'during' (a phase, or run); this one has {found}")
         if self.regularizer is not None and self.at is not None:
             raise ValueError("a regularizer acts during a stretch of time; use 'during'")
         for key in ("from", "until", "every"):
@@ -240,9 +243,8 @@ class Policy:
             raise ValueError(f"the window is empty: it begins at {start.plain()} and ends before {self.until.plain()}")
         length = self.until.amount - start.amount
         if self.every is not None and self.every.unit == self.until.unit and self.every.amount > length:
-            raise ValueError(
-                f"'every' ({self.every.plain()}) is longer than the window, from {start.plain()} until {self.until.plain()}"
-            )
+            window = f"from {start.plain()} until {self.until.plain()}"
+            raise ValueError(f"'every' ({self.every.plain()}) is longer than the window, {window}")
 
     @property
     def kind(self) -> str:
@@ -266,7 +268,7 @@ class Schedule:
         phases: the stretches of the run in order; none: the run is one stretch, as long as the caller says.
         pruners, regularizers, lr_schedulers: instances by name.
         policies: in the order in which they fire at one instant.
-        effects: whether an effect that misses (a cut, a mask, a target) is an error or a warning; version 1 files: warn.
+        effects: whether an effect that misses (a cut, a mask, a target) is an error or a warning; version 1: warn.
         marks: where each part stood in the text; no part of the schedule's value.
         notes: what was legal but doubtful about the text; likewise.
     """

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from schedengine.errors import Problem, ScheduleError, ScheduleWarning, did_you_mean
 from schedengine.schedule import distiller
-from schedengine.schedule.document import KINDS, Schedule
-from schedengine.schedule.fields import Field, fields_of
-from schedengine.schedule.plan import check_phases
+from schedengine.schedule.document import KINDS, Policy, Schedule
+from schedengine.schedule.fields import fields_of
+from schedengine.schedule.plan import check_phases, check_windows
 from schedengine.schedule.reader import FAILED, Reader, show
 from schedengine.schedule.source import Node, Source, read, to_text
 from schedengine.schedule.writer import to_plain
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 SECTIONS = {key: entry for key, entry in fields_of(Schedule).items() if key not in ("marks", "notes")}
 """The sections of a version 2 file, beside ``version``."""
+
+
+_UNREAD = Policy(pruner="a policy that cannot be read", at="start")  # type: ignore[arg-type]  # as a file writes it
+_WHEN = ("starting_epoch", "ending_epoch", "frequency", "epochs")
+_INSTEAD = {
+    "policies": "{pruner: NAME, during: run, from: 0, until: 30, every: 2}",
+    "pruners": "the axes, as in {criterion: magnitude, sparsity: 0.9}",
+    "regularizers": "as in {penalty: l1, strength: 0.001}",
+}
 
 
 def load_schedule(document: str | Path | Mapping[str, Any]) -> Schedule:
@@ -54,12 +63,11 @@ def load_schedule(document: str | Path | Mapping[str, Any]) -> Schedule:
     if is_first:
         root = distiller.rewrite(root, problems, notes)
     schedule = _build(root, problems)
-    if schedule is not None:
-        problems += check_phases(schedule)
-        problems += _check_references(schedule)
-        notes += _unused(schedule)
-    if problems or schedule is None:
-        raise ScheduleError(sorted(problems, key=lambda problem: (problem.mark is None, problem.mark or 0, problem.path)))
+    wrong = check_phases(schedule)
+    problems += wrong or check_windows(schedule)
+    if problems:
+        raise ScheduleError(sorted(problems, key=lambda one: (one.mark is None, one.mark or 0, one.path)))
+    notes += _unused(schedule)
     for note in notes:
         warnings.warn(str(note), ScheduleWarning, stacklevel=2)
     object.__setattr__(schedule, "notes", tuple(notes))
@@ -73,7 +81,8 @@ def dump(schedule: Schedule) -> str:
 
 def to_document(schedule: Schedule) -> dict[str, Any]:
     """A schedule as the plain mapping that its text would hold, without the version."""
-    return {key: value for key, value in to_plain(schedule).items() if key in SECTIONS}
+    written = {key: value for key, value in to_plain(schedule).items() if key in SECTIONS}
+    return {**written, "policies": written.get("policies", [])}
 
 
 def _dialect(source: Source, problems: list[Problem], notes: list[Problem]) -> tuple[Node, bool]:
@@ -96,28 +105,35 @@ def _dialect(source: Source, problems: list[Problem], notes: list[Problem]) -> t
     return root, is_first
 
 
-def _build(root: Node, problems: list[Problem]) -> Schedule | None:
+def _build(root: Node, problems: list[Problem]) -> Schedule:
+    """What could be read, so that problems of the rest show before the first mistake is repaired."""
     reader = Reader()
     values: dict[str, Any] = {}
     for key, node in root.value.items():
         if key not in SECTIONS:
-            reader.problems.append(root.problem(f"unknown section; {did_you_mean(key, ['version', *SECTIONS])}", key=key))
+            what = did_you_mean(key, ["version", *SECTIONS])
+            reader.problems.append(root.problem(f"unknown section; {what}", key=key))
         elif node.value is None:
             reader.problems.append(root.problem("the section is empty; fill it or remove it", key=key))
-        else:
-            values[key] = _section(reader, SECTIONS[key], node)
+        elif not _is_foreign(key, node, reader.problems):
+            values[key] = reader.field(SECTIONS[key], node)
     if "policies" not in root.value:
         reader.problems.append(root.problem("needs 'policies': what acts, and when"))
+    reader.problems += _check_references(root, values.get("policies"))
     problems += reader.problems
-    if problems and (reader.problems or any(value is FAILED for value in values.values())):
-        return None
-    return Schedule(**values, marks=dict(_marks(root)))
+    return Schedule(**_readable(values), marks=dict(_marks(root)))
 
 
-def _section(reader: Reader, section: Field, node: Node) -> Any:
-    value = reader.field(section, node)
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
-    return FAILED if any(part is FAILED for part in parts) else value
+def _readable(values: dict[str, Any]) -> dict[str, Any]:
+    values = {key: value for key, value in values.items() if value is not FAILED}
+    if FAILED in values.get("phases", ()):  # nothing can be said of when
+        values = {key: value for key, value in values.items() if key not in ("phases", "policies")}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            values[key] = {name: part for name, part in value.items() if part is not FAILED}
+        elif isinstance(value, tuple):
+            values[key] = tuple(_UNREAD if part is FAILED else part for part in value)
+    return values
 
 
 def _marks(node: Node) -> list[tuple[str, Any]]:
@@ -126,14 +142,29 @@ def _marks(node: Node) -> list[tuple[str, Any]]:
     return found + [entry for child in children for entry in _marks(child)]
 
 
-def _check_references(schedule: Schedule) -> list[Problem]:
+def _is_foreign(section: str, node: Node, problems: list[Problem]) -> bool:
+    """Whether a part of a section is in Distiller's dialect: said once for each, instead of key by key."""
+    parts = list(node.value.values()) if node.is_mapping else node.value if node.is_list else []
+    words = {"policies": _WHEN, "pruners": ("class",), "regularizers": ("class",)}.get(section, ())
+    before = len(problems)
+    for part in parts:
+        key = next((word for word in words if part.child(word) is not None), None)
+        if key is not None:
+            what = f"{key!r} belongs to version 1, Distiller's dialect; write 'version: 1', or the version 2 form"
+            problems.append(part.problem(f"{what}: {_INSTEAD[section]}", key=key))
+    return len(problems) > before
+
+
+def _check_references(root: Node, policies: Any) -> list[Problem]:
+    """Instances that no section defines, of all policies that could be read, whatever else is wrong with the file."""
     problems = []
-    for number, policy in enumerate(schedule.policies):
-        instances = getattr(schedule, KINDS[policy.kind])
-        if policy.instance not in instances:
-            what = did_you_mean(policy.instance, instances)
-            message = f"there is no {policy.kind} {policy.instance!r} in {KINDS[policy.kind]!r}; {what}"
-            problems.append(schedule.problem(f"policies[{number}].{policy.kind}", message))
+    for number, policy in enumerate(policies if isinstance(policies, tuple) else ()):
+        section = root.child(KINDS[policy.kind]) if policy is not FAILED else None
+        instances = section.value if section is not None and section.is_mapping else {}
+        if policy is not FAILED and policy.instance not in instances:
+            message = f"there is no {policy.kind} {policy.instance!r} in {KINDS[policy.kind]!r}"
+            place = root.value["policies"].value[number].value[policy.kind]
+            problems.append(place.problem(f"{message}; {did_you_mean(policy.instance, instances)}"))
     return problems
 
 

@@ -11,6 +11,8 @@ from schedengine.errors import Problem, ScheduleError, did_you_mean
 from schedengine.progress import Moment, Occasions, Time, Window
 from schedengine.schedule.document import RUN, Instant, Phase, Policy, Schedule, Total
 
+MAX_SPANS = 100_000
+
 
 @dataclass(frozen=True)
 class Span:
@@ -88,9 +90,8 @@ class Timeline:
         """
         length = run_length(schedule)
         if length is not None and epochs is not None and epochs != length:
-            raise ScheduleError(
-                [schedule.problem("phases", f"the phases last {length} epochs, and the run is to last {epochs}; change one")]
-            )
+            message = f"the phases last {length} epochs, and the run is to last {epochs}; change one"
+            raise ScheduleError([schedule.problem("phases", message)])
         return cls(tuple(expand(schedule.phases)), length or epochs)
 
     def spans_of(self, name: str) -> list[Span]:
@@ -110,17 +111,24 @@ class Timeline:
             ValueError: a window is empty, or the length of the run is needed and not known.
         """
         if policy.at is not None:
-            return Occasions(tuple(window for instant in policy.at for window in self._instants(instant)))
+            instants = [window for instant in policy.at for window in self._instants(instant)]
+            return Occasions.of({(window.start, window.is_end): window for window in reversed(instants)}.values())
         windows = []
         for name in policy.during or ():
             spans = self.spans_of(name) or self._endless(policy)
             windows += [self._window(policy, span, every or policy.every or default_every) for span in spans]
-        return Occasions(tuple(sorted(windows, key=lambda window: window.start.epochs)))
+        if policy.every is not None and all(_is_shorter(window, policy.every) for window in windows):
+            longest = Time(max((window.stop - window.start).epochs for window in windows)).plain()
+            shown = policy.every.plain()
+            raise ValueError(f"'every' ({shown}) is longer than the window, which lasts {longest} epochs")
+        return Occasions.of(dict.fromkeys(windows))
 
     def _endless(self, policy: Policy) -> list[Span]:
         """A run of unknown length serves a window that says itself where it ends, in epochs or steps."""
         if policy.until is None or "%" in (policy.until.unit, policy.from_.unit if policy.from_ else ""):
-            raise ValueError("the length of the run is needed; write phases, or give the number of epochs (epochs=n, --epochs)")
+            raise ValueError(
+                "the length of the run is needed; write phases, or give the number of epochs (epochs=n, --epochs)"
+            )
         return [Span(RUN, 0, 0, 10**9)]
 
     def _window(self, policy: Policy, span: Span, every: Time) -> Window:
@@ -152,10 +160,42 @@ class Timeline:
         return [Window(edge, edge, is_end=is_end, phase=phase) for edge, phase in edges]
 
 
+def _is_shorter(window: Window, every: Time) -> bool:
+    """Whether a window of epochs ends before the first step of ``every`` epochs."""
+    length = window.stop - window.start
+    return every.unit == "ep" and length.steps == 0 and length.epochs < every.amount
+
+
+def default_every(schedule: Schedule, policy: Policy) -> Time:
+    """The distance between instants where the policy does not say: an epoch, or a step for a learning rate of ours."""
+    schedules = schedule.lr_schedulers if policy.kind == "lr_scheduler" else {}
+    is_steps = policy.instance in schedules and schedules[policy.instance].unit == "st"
+    return Time(Fraction(1), "st" if is_steps else "ep")
+
+
+def check_windows(schedule: Schedule) -> list[Problem]:
+    """What is wrong with the policies' windows, as far as the phases tell; of a run without phases nothing is known."""
+    if not schedule.phases:
+        return []
+    timeline, problems = Timeline.of(schedule), []
+    for number, policy in enumerate(schedule.policies):
+        try:
+            timeline.occasions(policy, default_every(schedule, policy))
+        except ValueError as error:
+            problems.append(schedule.problem(f"policies[{number}]", str(error)))
+    return problems
+
+
+def _count(phases: Sequence[Phase]) -> int:
+    return sum(phase.repeat * (1 + _count(phase.phases)) for phase in phases)
+
+
 def check_phases(schedule: Schedule) -> list[Problem]:
     """What is wrong with the phases, and with the policies' references to them."""
     problems = []
     names = list(phase_names(schedule.phases))
+    if _count(schedule.phases) > MAX_SPANS:
+        problems.append(schedule.problem("phases", f"repeat to more than {MAX_SPANS:,} stretches; write fewer repeats"))
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(schedule.problem("phases", f"two phases are called {name!r}; give each its own name"))
     for number, policy in enumerate(schedule.policies):

@@ -6,8 +6,10 @@ unknown key gets its nearest name and a wrong value the line it stands on.
 
 from __future__ import annotations
 
+import difflib
 import functools
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +19,7 @@ from schedengine.registry import Component, main_field
 from schedengine.schedule.fields import REQUIRED, Field, fields_of, items_of, spec_of
 from schedengine.schedule.source import Node
 
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 FAILED = object()
 """What could not be read; the reason is among the problems."""
 
@@ -78,6 +81,9 @@ class Reader:
         """A member of a registry in any of the forms that ``registry.py`` shows, or ``FAILED``."""
         registry, value = component.registry, node.value
         if isinstance(value, str):
+            if component.shorthand and _NUMBER.fullmatch(value):
+                self.problems.append(node.problem(f"must be a number (got {show(value)}); remove the quotes"))
+                return FAILED
             return self._member(component, value, node, node.derived({}))
         if isinstance(value, (int, float)) and not isinstance(value, bool) and component.shorthand:
             return self._member(component, component.shorthand, node, node)
@@ -139,10 +145,13 @@ class Reader:
         names = component.registry.names()
         kind = component.registry.kind
         if node.is_mapping and component.tag:
-            return f"needs {component.tag!r}, the name of a {kind}: {', '.join(names)}"
+            near = difflib.get_close_matches(component.tag, node.value, n=1)
+            found = f" (got {near[0]!r})" if near else ""
+            return f"needs {component.tag!r}, the name of a {kind}: {', '.join(names)}{found}"
         if node.is_mapping and len(node.value) == 1:
             return f"unknown {kind} {next(iter(node.value))!r}; {did_you_mean(next(iter(node.value)), names)}"
-        return f"must name one {kind}, alone or as {{name: {{...}}}} (got {show(node.plain())}); known: {', '.join(names)}"
+        got = show(node.plain())
+        return f"must name one {kind}, alone or as {{name: {{...}}}} (got {got}); known: {', '.join(names)}"
 
     def _construct(self, cls: type, values: dict[str, Any], node: Node) -> Any:
         try:
@@ -155,14 +164,14 @@ class Reader:
 
     def _translate(self, error: ValidationError, node: Node) -> None:
         """pydantic's errors as problems; of a union's branches, the one that says most."""
-        by_place: dict[str, tuple[Node, Any]] = {}
+        by_place: dict[str, tuple[Node, list[Any]]] = {}
         for detail in error.errors(include_url=False):
             place = _descend(node, detail["loc"])
-            known = by_place.get(place.path)
-            if known is None or _weight(detail["type"]) > _weight(known[1]["type"]):
-                by_place[place.path] = (place, detail)
-        for place, detail in by_place.values():
-            self.problems.append(place.problem(_message(detail, place)))
+            by_place.setdefault(place.path, (place, []))[1].append(detail)
+        for path, (place, details) in by_place.items():
+            is_deeper = any(other.startswith((f"{path}.", f"{path}[")) for other in by_place)
+            if not (is_deeper and all(_is_type(detail) for detail in details)):
+                self.problems.append(place.problem(_messages(details, place)))
 
 
 @functools.lru_cache(maxsize=512)
@@ -187,11 +196,31 @@ def _descend(node: Node, location: Sequence[int | str]) -> Node:
     return node
 
 
-def _weight(kind: str) -> int:
-    """How much an error of one branch of a union tells: a wrong range more than a wrong type."""
-    if kind in ("none_required", "is_instance_of"):
-        return 0
-    return 1 if kind.endswith("_type") else 2
+_TYPES = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "a word",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping",
+}
+
+
+def _is_type(detail: dict[str, Any]) -> bool:
+    """Whether a branch of a union says no more than that the value is of another type."""
+    return detail["type"] in _TYPES or detail["type"] in ("none_required", "is_instance_of", "dataclass_exact_type")
+
+
+def _messages(details: Sequence[dict[str, Any]], node: Node) -> str:
+    """One message for what the branches of a union say: a wrong range tells more than a wrong type."""
+    telling = next((detail for detail in details if not _is_type(detail)), None)
+    if telling is not None:
+        return _message(telling, node)
+    wanted = dict.fromkeys(_TYPES[detail["type"]] for detail in details if detail["type"] in _TYPES)
+    value = node.plain()
+    return f"must be {' or '.join(wanted) or 'something else'} (got {show(value)}){_unquoted(value, wanted)}"
 
 
 def _message(detail: dict[str, Any], node: Node) -> str:
@@ -204,28 +233,25 @@ def _message(detail: dict[str, Any], node: Node) -> str:
         "less_than_equal": ("le", "at most"),
     }.get(kind)
     if relation:
-        return f"must be {relation[1]} {context[relation[0]]} (got {got})"
-    if kind in ("float_type", "int_type", "int_from_float", "float_parsing", "int_parsing"):
-        what = "a whole number" if kind.startswith("int") else "a number"
-        return f"must be {what} (got {got}){_unquoted(node.plain())}"
-    if kind in ("bool_type", "bool_parsing"):
-        return f"must be true or false (got {got})"
-    if kind == "string_type":
-        return f"must be a word (got {got})"
+        return f"must be {relation[1]} {context[relation[0]]:g} (got {got})"
     if kind == "literal_error":
-        return f"must be {context['expected']} (got {got})"
-    if kind in ("value_error", "assertion_error"):
-        return f"{str(context.get('error', detail['msg']))} (got {got})"
+        near = difflib.get_close_matches(str(node.plain()), re.findall(r"'([^']*)'", context["expected"]), n=1)
+        return f"must be {context['expected']} (got {got})" + (f"; did you mean {near[0]}?" if near else "")
+    if kind == "too_short":
+        return "the list is empty; give at least one entry"
+    if kind == "value_error":
+        what = str(context["error"])
+        return what if node.is_mapping or got in what else f"{what} (got {got})"
     message = str(detail["msg"])
     return f"{message[0].lower()}{message[1:]} (got {got})"
 
 
-def _unquoted(value: Any) -> str:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return ""
-    return "; remove the quotes" if isinstance(value, str) else ""
+def _unquoted(value: Any, wanted: Iterable[str]) -> str:
+    """What to do about a number in quotes where a number should be, or one without where a word should be."""
+    if isinstance(value, str) and any("number" in what for what in wanted):
+        return "; remove the quotes" if _NUMBER.fullmatch(value) else ""
+    is_plain = isinstance(value, (bool, int, float))
+    return "; put it in quotes" if is_plain and list(wanted) == ["a word"] else ""
 
 
 def show(value: Any) -> str:

@@ -17,10 +17,12 @@ import yaml
 
 from schedengine.errors import Mark, Problem, ScheduleError
 
-MAX_BYTES = 10_000_000
+MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
-MAX_NODES = 500_000
-"""A schedule is a page of text; these bounds stop alias bombs and absurd nesting before they cost anything."""
+MAX_NODES = 100_000
+MAX_INTEGER = 2**63
+"""A schedule is a page of text; these bounds stop alias bombs and absurd nesting before they cost anything, and numbers
+that nothing counts up to."""
 
 
 @dataclass
@@ -125,16 +127,17 @@ def _read_file(path: Path) -> str:
         return ScheduleError([Problem(message, "", Mark(str(path), line, column))])
 
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         near = ", ".join(sorted(other.name for other in path.parent.glob("*.y*ml"))[:5]) if path.parent.is_dir() else ""
         raise refuse("there is no such file" + (f"; beside it: {near}" if near else "")) from None
     except IsADirectoryError:
         raise refuse("is a directory; name the schedule file in it") from None
-    except OSError as error:
-        raise refuse(f"cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise refuse(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if len(data) > MAX_BYTES:
-        raise refuse(f"has {len(data):,} bytes; a schedule has at most {MAX_BYTES:,}")
+        raise refuse(f"is larger than {MAX_BYTES:,} bytes; no schedule is")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -165,6 +168,8 @@ for _tag, _pattern, _first in (
 
 
 def _parse(text: str, name: str) -> Source:
+    if len(text) > MAX_BYTES:
+        raise ScheduleError([Problem(f"is longer than {MAX_BYTES:,} characters; no schedule is", "", Mark(name, 1, 1))])
     try:
         _check_bounds(text, name)
         document = yaml.compose(text, Loader=_Loader)
@@ -172,7 +177,7 @@ def _parse(text: str, name: str) -> Source:
         raise ScheduleError([_syntax_problem(error, text, name)]) from error
     except yaml.YAMLError as error:
         raise ScheduleError([_reader_problem(error, text, name)]) from error
-    if document is None:
+    if document is None or (document.tag == "tag:yaml.org,2002:null" and not document.value):
         raise ScheduleError([Problem("is empty; a schedule has at least 'policies:'", "", Mark(name, 1, 1))])
     builder = _Builder(name)
     return Source(builder.build(document, ""), name, text, builder.duplicates)
@@ -204,10 +209,16 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, name: str) -> Proble
         hint = "; indent with spaces, not tabs"
     elif "mapping values are not allowed" in what:
         hint = "; check the indentation of this line and the colons before it"
-    elif "expected a single document" in what:
-        hint = "; one schedule a file, without '---' between"
-    context = f" ({error.context})" if error.context and error.problem else ""
+    elif "another document" in what:
+        return Problem("YAML syntax: a second document begins; one schedule a file, without '---' between", "", place)
+    context = f" ({error.context}{_since(error, place)})" if error.context and error.problem else ""
     return Problem(f"YAML syntax: {what}{context}{hint}", "", place)
+
+
+def _since(error: yaml.MarkedYAMLError, place: Mark) -> str:
+    """Where the construct begins that goes wrong at ``place``, if on another line: a bracket or quote never closed."""
+    begin = error.context_mark
+    return f" that begins at line {begin.line + 1}" if begin is not None and begin.line + 1 != place.line else ""
 
 
 def _reader_problem(error: yaml.YAMLError, text: str, name: str) -> Problem:
@@ -257,18 +268,19 @@ class _Builder:
     def _scalar(self, node: Any, path: str, mark: Mark) -> Any:
         constructors: dict[str, Callable[[str], Any]] = {
             "tag:yaml.org,2002:null": lambda _: None,
-            "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
+            "tag:yaml.org,2002:bool": _boolean,
             "tag:yaml.org,2002:int": _integer,
-            "tag:yaml.org,2002:float": lambda text: float(text.replace(".inf", "inf").replace(".nan", "nan").lower()),
+            "tag:yaml.org,2002:float": _float,
             "tag:yaml.org,2002:str": str,
         }
         constructor = constructors.get(node.tag)
         if constructor is None:
             raise ScheduleError([self._foreign_tag(node, path)])
         try:
-            return constructor(node.value.replace(".Inf", ".inf").replace(".INF", ".inf"))
+            return constructor(node.value)
         except ValueError:
-            raise ScheduleError([Problem(f"{node.value!r} does not fit its tag {node.tag}", path, mark)]) from None
+            kind = node.tag.rpartition(":")[2]
+            raise ScheduleError([Problem(f"cannot be read as {kind} (got {node.value[:60]!r})", path, mark)]) from None
 
     def _foreign_tag(self, node: Any, path: str) -> Problem:
         message = f"the tag {node.tag} is not supported (a tag can name code); write a plain value"
@@ -312,10 +324,23 @@ class _Builder:
         return built
 
 
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):  # reached with an explicit tag only
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
 def _integer(text: str) -> int:
-    sign, digits = (-1, text[1:]) if text[0] == "-" else (1, text.lstrip("+"))
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
     base = {"0o": 8, "0x": 16}.get(digits[:2], 10)
-    return sign * int(digits[2:] if base != 10 else digits, base)
+    number = sign * int(digits[2:] if base != 10 else digits, base)
+    if abs(number) > MAX_INTEGER:
+        raise ValueError(text)
+    return number
+
+
+def _float(text: str) -> float:
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
 def _from_plain(value: Any, path: str, depth: int) -> Node:
@@ -326,6 +351,8 @@ def _from_plain(value: Any, path: str, depth: int) -> Node:
         return Node(children, path)
     if isinstance(value, (list, tuple)):
         return Node([_from_plain(item, join(path, index), depth + 1) for index, item in enumerate(value)], path)
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise ScheduleError([Problem(f"an integer beyond {MAX_INTEGER:.0e} cannot stand in a schedule", path)])
     if value is None or isinstance(value, (bool, int, float, str)):
         return Node(value, path)
     raise ScheduleError([Problem(f"a {type(value).__name__} cannot stand in a schedule; use plain values", path)])
@@ -333,7 +360,9 @@ def _from_plain(value: Any, path: str, depth: int) -> Node:
 
 def to_text(document: Mapping[str, Any]) -> str:
     """A plain document as YAML 1.2 text that ``read`` reads back to the same values."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+    return yaml.dump(
+        document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True, default_flow_style=None
+    )
 
 
 class _Dumper(yaml.SafeDumper):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import PlainSerializer
 
@@ -42,8 +43,9 @@ def _serializer(annotation: Any) -> Callable[[Any], Any] | None:
     for item in getattr(annotation, "__metadata__", ()):
         if isinstance(item, PlainSerializer):
             return item.func  # type: ignore[return-value]  # ours take the value alone
-    inner = [part for part in get_args(annotation) if part is not type(None)]
-    return next((found for part in inner if (found := _serializer(part))), None)
+    if get_origin(annotation) not in (Annotated, Union, types.UnionType):
+        return None  # what a list holds writes itself, one by one
+    return next((found for part in get_args(annotation) if (found := _serializer(part))), None)
 
 
 def component_to_plain(component: Component, member: Any) -> Any:
@@ -51,9 +53,21 @@ def component_to_plain(component: Component, member: Any) -> Any:
     name, fields = component.registry.name_of(member), to_plain(member)
     if not fields:
         return {component.tag: name} if component.tag and not component.shorthand else name
-    if name == component.shorthand and list(fields) == [main_field(type(member)).rstrip("_")]:
-        return next(iter(fields.values()))
-    return {component.tag: name, **fields} if component.tag else {name: fields}
+    value = next(iter(fields.values()))
+    is_main = list(fields) == [main_field(type(member)).rstrip("_")] and _may_stand_alone(type(member), value)
+    if is_main and name == component.shorthand and not isinstance(value, dict):
+        return value
+    if component.tag:
+        return {component.tag: name, **fields}
+    return {name: value if is_main else fields}
+
+
+def _may_stand_alone(cls: type, value: Any) -> bool:
+    """Whether a value without its key reads as the value, not as the class's fields."""
+    if not isinstance(value, dict):
+        return True
+    is_allowed = bool(value) and getattr(cls, "shorthand_is_mapping", False)
+    return is_allowed and not any(key in fields_of(cls) for key in value)
 
 
 def plain(value: Any) -> Any:

@@ -207,7 +207,12 @@ def test_a_model_that_moves_to_another_dtype_goes_on() -> None:
 
 @pytest.mark.parametrize(
     "change, message",
-    [({"version": 99}, "version 99"), ({"policies": []}, "0 policies"), ({"policies": [{}, {}]}, "2 policies")],
+    [
+        ({"version": 99}, "version 99"),
+        ({"policies": []}, "0 policies"),
+        ({"policies": [{}, {}]}, "2 policies"),
+        ({"pruners": ["q"]}, "the pruners q, this one has p"),
+    ],
 )
 def test_the_state_of_another_schedule_is_refused(change: Mapping[str, Any], message: str) -> None:
     scheduler = one_pruner(HALF, {"at": "start"}).bind(small_model(), epochs=1)

@@ -1,0 +1,135 @@
+"""Writes docs/yaml.md and schedules/schedule.schema.json from the classes that a schedule can name: `make docs`.
+
+A test fails while one of them is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from schedengine.criteria import CRITERIA
+from schedengine.granularity import GRANULARITIES
+from schedengine.lr import LR_SCHEDULES
+from schedengine.pruners import THRESHOLDS, UPDATES
+from schedengine.pruners.pruner import Pruner
+from schedengine.registry import Registry
+from schedengine.regularizers import PENALTIES, STRENGTHS
+from schedengine.regularizers.regularizer import Regularizer
+from schedengine.schedule import distiller
+from schedengine.schedule.describe import describe
+from schedengine.schedule.document import Phase, Policy
+from schedengine.schedule.fields import REQUIRED, Field, fields_of
+from schedengine.schedule.json_schema import json_schema
+from schedengine.schedule.writer import component_to_plain, plain
+from schedengine.sparsity import ALLOCATIONS, RAMPS
+
+PAGE = Path(__file__).parent / "yaml.md"
+SCHEMA = Path(__file__).parent.parent / "schedules" / "schedule.schema.json"
+SECTIONS: list[tuple[str, str, type, list[Registry]]] = [
+    ("phases", "Stretches of the run, in order.", Phase, []),
+    (
+        "pruners",
+        "Instances by name. One of `sparsity` and `threshold` is needed.",
+        Pruner,
+        [CRITERIA, GRANULARITIES, ALLOCATIONS, RAMPS, THRESHOLDS, UPDATES],
+    ),
+    ("regularizers", "Instances by name.", Regularizer, [PENALTIES, STRENGTHS]),
+    ("policies", "In the order in which they act at one instant.", Policy, []),
+]
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join(_lines()).replace("``", "`").replace("from_`", "from`") + "\n"
+
+
+def schema() -> str:
+    """The JSON Schema's text, as `schedengine schema` prints it."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# YAML reference"
+    yield ""
+    yield "Generated from the code by `make docs`. Version 2 is ours; [version 1](#version-1) is Distiller's."
+    yield "Scalars are those of YAML 1.2: `1e-4` is a number, `off` a string. A name that begins with `*` is quoted."
+    yield "`schedengine schema` prints all of this as a JSON Schema for editors."
+    for name, text, cls, registries in SECTIONS:
+        yield from ("", f"## `{name}:`", "", text, "")
+        yield from _table(cls)
+        for registry in registries:
+            yield from _registry(registry)
+    yield from ("", "## `lr_schedulers:`", "", "Instances by name; `class` names one of these.")
+    yield from _registry(LR_SCHEDULES)
+    yield from ("", "## `effects:`", "")
+    yield "`error` (default) or `warn`: what becomes of an effect that misses: a cut that removed another count than it"
+    yield "should, a mask that did not hold, a pruner that never cut."
+    yield from _version_1()
+
+
+def _registry(registry: Registry) -> Iterator[str]:
+    yield from ("", f"### {registry.kind}", "")
+    for name in registry.names():
+        cls = registry.get(name)
+        said = describe(cls)
+        source = f" *{said.reference}*" if said.reference else ""
+        yield f"- **`{name}`** {said.summary}{source}"
+        for field in fields_of(cls).values():
+            yield f"  - `{field.key}`{_default(field)}: {said.args.get(field.key, '') or _type(field)}"
+
+
+def _table(cls: type) -> Iterator[str]:
+    said = describe(cls)
+    yield "| key | default | meaning |"
+    yield "|---|---|---|"
+    for field in fields_of(cls).values():
+        default = "**needed**" if field.default is REQUIRED else f"`{_value(field)}`"
+        yield f"| `{field.key}` | {default} | {said.args.get(field.key, '').replace('|', '/')} |"
+
+
+def _default(field: Field) -> str:
+    return " (needed)" if field.default is REQUIRED else f" = `{_value(field)}`"
+
+
+def _type(field: Field) -> str:
+    """What a key without a description holds: torch's own classes describe theirs."""
+    annotation: Any = field.annotation
+    while get_args(annotation) and not isinstance(annotation, type):
+        annotation = get_args(annotation)[0]
+    return {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}.get(
+        getattr(annotation, "__name__", ""), "see torch's documentation"
+    )
+
+
+def _value(field: Field) -> str:
+    value = field.default
+    if field.component is not None and value is not None and not isinstance(value, dict):
+        value = component_to_plain(field.component, value)
+    if value is None or value == ():
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(plain(value))
+
+
+def _version_1() -> Iterator[str]:
+    yield from ("", "## Version 1", "")
+    yield from ("Distiller's own files run as they are. Its classes, and what this version has of them:", "")
+    yield "| section | class | |"
+    yield "|---|---|---|"
+    for section, rows, later in (
+        ("pruners", distiller.PRUNERS, distiller.PRUNERS_LATER),
+        ("regularizers", distiller.REGULARIZERS, distiller.REGULARIZERS_LATER),
+    ):
+        for name in rows:
+            yield f"| `{section}` | `{name}` | yes |"
+        for name in later:
+            yield f"| `{section}` | `{name}` | not yet: an error with the line |"
+    yield "| `lr_schedulers` | every class above with a capital letter | yes; `PolynomialLR` is Distiller's |"
+    yield "| `extensions`, `quantizers` | all | not yet: an error with the line |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    SCHEMA.write_text(schema())
