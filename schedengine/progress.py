@@ -235,12 +235,20 @@ class Window:
     def reached(self, progress: Progress) -> int:
         """How many of its instants lie at or before ``progress``."""
         if self.is_epochs:
-            distance, stride = progress.epoch - int(self.start.epochs), int(self.every.epochs) if self.every else 1
+            # What belongs to the end of an epoch is reached within it.
+            distance = progress.epoch + self.is_end - int(self.start.epochs)
+            stride = int(self.every.epochs) if self.every else 1
         else:
             steps = known(progress.steps_per_epoch)
             distance = progress.moment.step(steps) - self.start.step(steps)
             stride = self._stride(steps) if self.every else 1
         return 0 if distance < 0 else min(distance // stride + 1, self.count(progress.steps_per_epoch))
+
+    def overlaps(self, other: Window) -> bool:
+        """Whether two stretches have a moment in common, as far as epochs tell; single instants overlap with nothing."""
+        if self.every is None or other.every is None or self.stop.steps or other.stop.steps:
+            return False
+        return self.start.epochs < other.stop.epochs and other.start.epochs < self.stop.epochs
 
     def contains(self, progress: Progress) -> bool:
         """Whether ``progress`` lies in [start, stop), whatever the frequency.

@@ -69,16 +69,38 @@ class LRPolicy(Policy):
             assert context.optimizer is not None
             write_(context.optimizer, self.schedule.values(self.clock_at(occasion.window, context.progress), self.groups))
 
+    def try_first(self, steps_per_epoch: int | None) -> None:
+        """Ask for the rates at the start of each window, where it can be placed.
+
+        Raises:
+            SchedEngineError: the schedule does not fit a window, or the optimizer.
+        """
+        for window in self.own.windows:
+            if window.is_epochs and self._counts_epochs(window):
+                progress = Progress(int(window.start.epochs))
+            elif steps_per_epoch is not None:
+                epoch, step = divmod(window.start.step(steps_per_epoch), steps_per_epoch)
+                progress = Progress(epoch, step, steps_per_epoch)
+            else:
+                continue
+            self.schedule.values(self.clock_at(window, progress), self.groups)
+
     def clock_at(self, window: Window, progress: Progress) -> Clock:
         """The time that the schedule is told at an instant."""
         start, stop = (Moment(), self.run) if self.clock == "run" else (window.start, window.stop)
-        if window.every is not None and window.every.steps == 0 and window.every.is_epoch:
+        if self._counts_epochs(window):
             length = stop - start
             total = int(length.epochs) if length.steps == 0 and length.epochs > 0 else None
             return Clock(int(progress.epoch - start.epochs), total)
         steps = known(progress.steps_per_epoch)
         total = stop.step(steps) - start.step(steps)
         return Clock(progress.moment.step(steps) - start.step(steps), total if total > 0 else None, Fraction(steps))
+
+    def _counts_epochs(self, window: Window) -> bool:
+        """The unit of ``every``; of an instant, the schedule's own, where it falls on the beginning of an epoch."""
+        if window.every is None:
+            return self.schedule.unit == "ep" and window.is_epochs
+        return window.every.is_epoch
 
     def state_dict(self) -> dict[str, Any]:
         return {"groups": [[group.lr, group.momentum, list(group.betas or ())] for group in self.groups]}

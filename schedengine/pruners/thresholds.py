@@ -12,7 +12,7 @@ from torch import Tensor
 from schedengine.registry import SPEC
 
 Limit = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
-Limits = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | dict[str, Limit]
+Limits = Limit | Annotated[dict[str, Limit], Field(min_length=1)]
 
 
 class Threshold(ABC):

@@ -17,7 +17,7 @@ from schedengine.policies.base import Policy as BoundPolicy
 from schedengine.policies.lr import LRPolicy, PlateauPolicy, groups_of
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.policies.regularization import RegularizationPolicy
-from schedengine.progress import Moment, Occasions, Time
+from schedengine.progress import Moment, Occasions, Time, Window
 from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.pruner import Pruner
 from schedengine.regularizers.bound import BoundRegularizer
@@ -78,13 +78,15 @@ class _Binder:
         regularizers = self._instances("regularizers", self._regularizer)
         occasions = [self._occasions(number, policy) for number, policy in enumerate(self.schedule.policies)]
         self._check_optimizer()
+        self._check_overlaps(occasions)
         if self.problems:
             raise ScheduleError(self.problems)
         policies = [
             self._policy(policy, own, pruners, regularizers, occasions)
             for policy, own in zip(self.schedule.policies, occasions, strict=True)
         ]
-        self._check_counts(pruners, policies)
+        self._check_counts(policies)
+        self._check_rates(policies)
         if self.problems:
             raise ScheduleError(self.problems)
         return PruningScheduler(
@@ -197,7 +199,29 @@ class _Binder:
             keep_mask=policy.keep_mask,
         )
 
-    def _check_counts(self, pruners: Mapping[str, BoundPruner], policies: list[BoundPolicy]) -> None:
+    def _check_overlaps(self, occasions: list[Occasions]) -> None:
+        """A pruner's cuts are counted through its windows, which only means something where they follow each other."""
+        taken: dict[str, list[Window]] = {}
+        for number, (policy, own) in enumerate(zip(self.schedule.policies, occasions, strict=True)):
+            if policy.kind != "pruner":
+                continue
+            others = taken.setdefault(policy.instance, [])
+            if any(window.overlaps(other) for window in own.windows for other in others):
+                message = f"overlaps in time with another policy of pruner {policy.instance!r}; use one policy, or a second pruner"
+                self.problems.append(self.schedule.problem(f"policies[{number}]", message))
+            others.extend(own.windows)
+
+    def _check_rates(self, policies: list[BoundPolicy]) -> None:
+        """Ask every schedule for its first rates: a span that is unknown or too short shows now, not in the middle of a run."""
+        for number, policy in enumerate(policies):
+            if not isinstance(policy, LRPolicy):
+                continue
+            try:
+                policy.try_first(self.steps_per_epoch)
+            except SchedEngineError as error:
+                self.problems.append(self.schedule.problem(f"policies[{number}]", str(error)))
+
+    def _check_counts(self, policies: list[BoundPolicy]) -> None:
         """Try every target that can be known now: a ramp of another length, an allocation that cannot reach it."""
         for policy in policies:
             if not isinstance(policy, PruningPolicy) or policy.pruner.spec.sparsity is None:

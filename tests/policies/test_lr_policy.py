@@ -104,3 +104,22 @@ def test_shapes_need_the_length_of_the_run_before_it_starts() -> None:
     document = one({"class": "linear"}, {"during": "run"})
     with pytest.raises(ScheduleError, match="length of the run is needed"):
         load_schedule({"version": 2, **document}).bind(small_model(), sgd(small_model()))
+
+
+def test_an_instant_reads_the_clock_in_the_schedules_own_unit() -> None:
+    document = one({"class": "ExponentialLR", "gamma": 0.5}, {"at": [1, 3], "clock": "run"})
+    assert rates(document, epochs=4, steps=3)[::3] == pytest.approx([0.1, 0.05, 0.05, 0.0125])
+
+
+def test_a_shape_at_an_instant_has_no_span_and_is_an_error() -> None:
+    model = small_model()
+    with pytest.raises(ScheduleError, match=r"policies\[0\]: .*length"):
+        schedule = load_schedule({"version": 2, **one({"class": "linear"}, {"at": "start"})})
+        schedule.bind(model, sgd(model), epochs=2, steps_per_epoch=3)
+
+
+def test_a_warm_up_longer_than_its_window_is_an_error_before_training() -> None:
+    model = small_model()
+    document = one({"class": "linear", "warmup": "100st"}, {"during": "run"})
+    with pytest.raises(ScheduleError, match="100"):
+        load_schedule({"version": 2, **document}).bind(model, sgd(model), epochs=2, steps_per_epoch=3)

@@ -196,6 +196,20 @@ def test_two_pruners_on_two_layers_do_not_meet() -> None:
     assert (zeros(model, CONV), zeros(model, FC)) == (27, 60)
 
 
+def test_overlapping_policies_of_a_pruner_are_an_error() -> None:
+    first = one_pruner({"sparsity": 0.5}, {"during": "run", "until": 5})
+    second = one_pruner({"sparsity": 0.5}, {"during": "run", "from": 4})
+    schedule = type(first)(pruners=first.pruners, policies=(*first.policies, *second.policies))
+    with pytest.raises(ScheduleError, match=r"policies\[1\]: overlaps in time"):
+        schedule.bind(small_model(), epochs=9)
+
+
+def test_the_end_of_a_phase_counts_for_a_slow_ramp() -> None:
+    axes = {"sparsity": {"ramp": "linear", "to": 0.8, "every": 1}}
+    scheduler, _ = run(axes, {"at": "end"}, epochs=2)
+    assert scheduler.cuts[0].target == 0.8
+
+
 # --- effects ----------------------------------------------------------------------------------------------------------
 
 
