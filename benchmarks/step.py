@@ -2,9 +2,10 @@
 
     python benchmarks/step.py [--steps 60] [--out CSV]
 
-Two identical models train side by side in one run, one with the scheduler and one without, a step of each in turn, so that
-whatever else the machine does hits both; the ratio is of the medians. For ResNet-20 at batch 128 it should be within 1 %.
-Also counts what the six callbacks dispatch on ResNet-50 (161 parameters, 54 of them masked): at most 4 operations.
+Two identical models train side by side in one run, one with the scheduler and one without, a step of each in turn, so
+that whatever else the machine does hits both; the ratio is of the medians. For ResNet-20 at batch 128 it should be
+within 1 %. Also counts what the six callbacks dispatch on ResNet-50 (161 parameters, 54 of them masked): at most 4
+operations.
 """
 
 from __future__ import annotations

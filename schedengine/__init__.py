@@ -23,7 +23,17 @@ _PUBLIC = {
     "file_config": "schedengine.schedule.load",
     "load_schedule": "schedengine.schedule.load",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "EffectError",
+    "PruningScheduler",
+    "SchedEngineError",
+    "Schedule",
+    "ScheduleError",
+    "__version__",
+    "dump",
+    "file_config",
+    "load_schedule",
+]
 
 if TYPE_CHECKING:
     from schedengine.errors import EffectError, SchedEngineError, ScheduleError

@@ -8,9 +8,10 @@ conjunction. What becomes of pruned weights is the mask's *mode*:
     dense     the forward pass sees 0; the kept value trains on, with the gradient taken at the pruned point
     forward   set to 0 before every forward pass, left to the optimizer after it (Distiller's `mask_on_forward_only`)
 
-Between updates the model always shows its pruned weights (but in mode ``forward``), so that an evaluation sees what would be
-deployed. Per step, whatever the number of layers, one fused operation applies all masks of one dtype and device, two
-more swap the kept values in and out where a mode keeps them, one masks gradients where asked. None waits for the device.
+Between updates the model always shows its pruned weights (but in mode ``forward``), so that an evaluation sees what
+would be deployed. Per step, whatever the number of layers, one fused operation applies all masks of one dtype and
+device, two more swap the kept values in and out where a mode keeps them, one masks gradients where asked. None waits
+for the device.
 """
 
 from __future__ import annotations

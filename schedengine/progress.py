@@ -245,7 +245,7 @@ class Window:
         return 0 if distance < 0 else min(distance // stride + 1, self.count(progress.steps_per_epoch))
 
     def overlaps(self, other: Window) -> bool:
-        """Whether two stretches have a moment in common, as far as epochs tell; single instants overlap with nothing."""
+        """Whether two stretches share a moment, as far as epochs tell; single instants overlap with nothing."""
         if self.every is None or other.every is None or self.stop.steps or other.stop.steps:
             return False
         return self.start.epochs < other.stop.epochs and other.start.epochs < self.stop.epochs

@@ -62,9 +62,9 @@ class PruningScheduler:
                 scheduler.on_minibatch_end(epoch, step, len(loader))
             scheduler.on_epoch_end(epoch, metrics=evaluate(model))
 
-    With gradient accumulation call ``before_backward_pass`` for each micro-batch and the others once per update, with the
-    updates per epoch as the count. With a ``GradScaler`` call ``unscale_`` before ``before_parameter_optimization``; an
-    update that it skips counts as a step, and masks hold all the same.
+    With gradient accumulation call ``before_backward_pass`` for each micro-batch and the others once per update, with
+    the updates per epoch as the count. With a ``GradScaler`` call ``unscale_`` before
+    ``before_parameter_optimization``; an update that it skips counts as a step, and masks hold all the same.
 
     Args:
         model: the loop's model, wrapped or not.
@@ -134,7 +134,8 @@ class PruningScheduler:
     def on_minibatch_begin(
         self, epoch: int, minibatch_id: int, minibatches_per_epoch: int, optimizer: torch.optim.Optimizer | None = None
     ) -> None:
-        """Before a forward pass: cuts on steps, learning rates; masks that were computed but not applied take effect."""
+        """Before a forward pass: cuts on steps, learning rates; masks that were computed but not applied take
+        effect."""
         self._fire("on_minibatch_begin", self._at(epoch, minibatch_id, minibatches_per_epoch), optimizer)
         if self.masks.is_pending:
             self.masks.apply_()
@@ -229,7 +230,9 @@ class PruningScheduler:
             cuts = [cut for cut in self.cuts if cut.pruner == name]
             lenient = self._is_lenient or pruner.lenient
             if not cuts:
-                self._miss(f"pruner {name!r} never cut; its windows lie outside the run of {self.total_epochs} epochs", lenient)
+                self._miss(
+                    f"pruner {name!r} never cut; its windows lie outside the run of {self.total_epochs} epochs", lenient
+                )
             elif cuts[-1].number < cuts[-1].count:
                 self._miss(f"pruner {name!r} made {cuts[-1].number} of its {cuts[-1].count} cuts", lenient)
             elif cuts[-1].removed == 0 and (cuts[-1].asked or cuts[-1].target is None):
@@ -269,10 +272,13 @@ class PruningScheduler:
             CheckpointError: the state is of another version, schedule or model.
         """
         if state.get("version") != STATE_VERSION:
-            raise CheckpointError(f"the scheduler state has version {state.get('version')!r}; this release reads {STATE_VERSION}")
+            raise CheckpointError(
+                f"the scheduler state has version {state.get('version')!r}; this release reads {STATE_VERSION}"
+            )
         if len(state["policies"]) != len(self.policies):
             raise CheckpointError(
-                f"the checkpoint is of a schedule with {len(state['policies'])} policies, this one has {len(self.policies)}"
+                f"the checkpoint is of a schedule with {len(state['policies'])} policies, "
+                f"this one has {len(self.policies)}"
             )
         if state["pruners"] != list(self.pruners):
             raise CheckpointError(

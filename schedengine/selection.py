@@ -188,9 +188,7 @@ class Selector:
             parts = {key: _words(entry, key) for key, entry in value.items()}
             for pattern in parts.get("regex", ()):
                 _compile(pattern)
-            return cls(
-                parts.get("types", ()), parts.get("names", ()), parts.get("regex", ()), parts.get("except", ())
-            )
+            return cls(parts.get("types", ()), parts.get("names", ()), parts.get("regex", ()), parts.get("except", ()))
         return cls(names=_words(value, "names"))
 
     def plain(self) -> Any:
@@ -249,7 +247,7 @@ class Selector:
 def _words(value: object, key: str) -> tuple[str, ...]:
     entries = [value] if isinstance(value, str) else value
     if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, str) and entry for entry in entries):
-        raise ValueError(f"{key}: write a name, a glob like \"layer1.*\", or a list of them")
+        raise ValueError(f'{key}: write a name, a glob like "layer1.*", or a list of them')
     if not entries:
         raise ValueError(f"{key}: the list is empty; leave the key out to select the default")
     return tuple(entries)

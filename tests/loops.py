@@ -67,6 +67,4 @@ def train(
 
 def one_pruner(axes: dict[str, Any], policy: dict[str, Any], **sections: Any) -> Schedule:
     """A version 2 schedule with one pruner ``p`` and one policy for it."""
-    return load_schedule(
-        {"version": 2, "pruners": {"p": axes}, "policies": [{"pruner": "p", **policy}], **sections}
-    )
+    return load_schedule({"version": 2, "pruners": {"p": axes}, "policies": [{"pruner": "p", **policy}], **sections})

@@ -126,7 +126,7 @@ def test_a_revived_weight_is_a_violation() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_non_finite_weight_under_a_mask_is_a_violation(value: float) -> None:
-    masks, layer = store([1.0, value])
+    masks, _ = store([1.0, value])
     masks.set_("p", "weight", mask(1, 0))
     masks.apply_()
     assert "non-finite" in masks.violations()["weight"]

@@ -13,9 +13,13 @@ from __future__ import annotations
 
 from schedengine.registry import Registry
 
-_SHAPES, _TORCH, _DISTILLER = (f"schedengine.lr.{module}" for module in ("shapes", "torch_schedules", "distiller_schedules"))
+_SHAPES, _TORCH, _DISTILLER = (
+    f"schedengine.lr.{module}" for module in ("shapes", "torch_schedules", "distiller_schedules")
+)
 
-_CALLABLE = "{} takes a Python function, which a file cannot hold; divide the run into phases and give each its own schedule"
+_CALLABLE = (
+    "{} takes a Python function, which a file cannot hold; divide the run into phases and give each its own schedule"
+)
 _NESTED = "{} is made of other schedulers; divide the run into phases and give each its own schedule"
 
 REFUSED: dict[str, str] = {

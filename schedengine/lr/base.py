@@ -61,7 +61,7 @@ class Clock:
         return math.floor(ticks + HALF)
 
     def progress(self, start: int = 0) -> float:
-        """The share of the ticks from ``start`` to the end of the span that has passed, in [0, 1]; 1 from the end on."""
+        """How much of the ticks from ``start`` to the end of the span has passed, in [0, 1]; 1 from the end on."""
         return (self.elapsed - start) / (self.span - start) if self.elapsed < self.span else 1.0
 
 

@@ -41,7 +41,9 @@ class MultiStepMultiGammaLR(LearningRate):
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"the milestones {list(self.milestones)} are not in increasing order")
         if len(self.milestones) != len(self.gammas):
-            raise ValueError(f"{len(self.milestones)} milestones and {len(self.gammas)} gammas; give one gamma a milestone")
+            raise ValueError(
+                f"{len(self.milestones)} milestones and {len(self.gammas)} gammas; give one gamma a milestone"
+            )
         return self
 
     def values(self, clock: Clock, groups: Sequence[Group]) -> list[dict[str, Any]]:

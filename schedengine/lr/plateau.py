@@ -34,7 +34,8 @@ class Plateau(LearningRate):
         cooldown: evaluations after a reduction in which none is counted.
         min_lr: no group goes below it; one number, or one for each parameter group.
         eps: a reduction smaller than this is not made.
-        metric: which metric; None for the first one there is of ``min`` (Distiller's key) and ``loss``, or ``max`` and ``top1``.
+        metric: which metric; None for the first one there is of ``min`` (Distiller's key) and ``loss``, or ``max`` and
+            ``top1``.
     """
 
     unit: ClassVar[Literal["ep", "st"]] = "ep"

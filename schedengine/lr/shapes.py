@@ -89,7 +89,8 @@ class Shape(LearningRate):
         ticks = 0 if self.warmup is None else clock.ticks(self.warmup)
         if clock.total is not None and ticks > clock.total:
             raise SchedEngineError(
-                f"a warm-up of {ticks} ticks does not fit into a span of {clock.total}; shorten it, or write a share (10%)"
+                f"a warm-up of {ticks} ticks does not fit into a span of {clock.total}; shorten it, "
+                "or write a share (10%)"
             )
         return ticks
 
@@ -171,7 +172,8 @@ class Step(Shape):
         drops: places in the span, counted from its start and not from the end of the warm-up; at least one.
         gamma: what a drop multiplies the rate by, > 0.
 
-    Reference: He, Zhang, Ren and Sun, 2016, arXiv 1512.03385: a tenth after 50 % and 75 % of the run, the defaults here.
+    Reference: He, Zhang, Ren and Sun, 2016, arXiv 1512.03385: a tenth after 50 % and 75 % of the run, the defaults
+        here.
     """
 
     is_spanning: ClassVar[bool] = False

@@ -1,8 +1,9 @@
 """Every class of ``torch.optim.lr_scheduler`` that a file can express, under its own name.
 
-Names and defaults of the fields come from torch's signatures; what a value may be, from the table ``FIELDS``. The numbers
-are torch's own: a scheduler is stepped on an optimizer that trains nothing, and its values are remembered tick by tick.
-torch multiplies the last rate where a closed form exists, so that only stepping gives its numbers to the last bit.
+Names and defaults of the fields come from torch's signatures; what a value may be, from the table ``FIELDS``. The
+numbers are torch's own: a scheduler is stepped on an optimizer that trains nothing, and its values are remembered tick
+by tick. torch multiplies the last rate where a closed form exists, so that only stepping gives its numbers to the last
+bit.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ FIELDS: dict[str, Any] = {
     "mode": Literal["triangular", "triangular2", "exp_range"],
     "anneal_strategy": Literal["cos", "linear"],
 }
-"""What each parameter of a torch scheduler may be. A parameter that is not here cannot be written in a file: it is ours to
-give (``optimizer``, ``last_epoch``), no more than a deprecated flag (``verbose``), or about a callable (``scale_fn``,
-``scale_mode``)."""
+"""What each parameter of a torch scheduler may be. A parameter that is not here cannot be written in a file: it is ours
+to give (``optimizer``, ``last_epoch``), no more than a deprecated flag (``verbose``), or about a callable
+(``scale_fn``, ``scale_mode``)."""
 
 TRIAL_TOTAL = 997
-"""The span that a schedule is tried with when it takes its length from the clock; prime, so that no plain share of it is
-one tick, a case of its own in OneCycleLR."""
+"""The span that a schedule is tried with when it takes its length from the clock; prime, so that no plain share of it
+is one tick, a case of its own in OneCycleLR."""
 
 
 class IdleOptimizer(Optimizer):
@@ -108,7 +109,10 @@ class Trajectory:
                 _told_as_value_error(self._scheduler.step)
                 self._remember()
         numbers = iter(self._numbers[tick * width : (tick + 1) * width])
-        return [{key: self._value(key, group, next(numbers)) for key in self._keys} for group in self._optimizer.param_groups]
+        return [
+            {key: self._value(key, group, next(numbers)) for key in self._keys}
+            for group in self._optimizer.param_groups
+        ]
 
     def _remember(self) -> None:
         for group in self._optimizer.param_groups:
@@ -190,11 +194,11 @@ def _trajectory(schedule: TorchSchedule, total: int | None, groups: tuple[Group,
 
 
 def adapt(torch_class: type[lr_scheduler.LRScheduler], base: type[TorchSchedule] = TorchSchedule) -> Any:
-    """The registered class for a torch scheduler: one field for each parameter of its constructor that ``FIELDS`` knows."""
+    """The registered class for a torch scheduler: one field for each parameter of its constructor in ``FIELDS``."""
     parameters = [each for each in inspect.signature(torch_class).parameters.values() if each.name in FIELDS]
     body: dict[str, Any] = {
         "__annotations__": {each.name: FIELDS[each.name] for each in parameters},
-        "__doc__": f"``torch.optim.lr_scheduler.{torch_class.__name__}``, whose documentation says what its fields mean.",
+        "__doc__": f"``torch.optim.lr_scheduler.{torch_class.__name__}``; torch's documentation explains its fields.",
         "__module__": __name__,
         "torch_class": torch_class,
         **{each.name: each.default for each in parameters if each.default is not each.empty},

@@ -35,7 +35,7 @@ class Context:
     optimizer: torch.optim.Optimizer | None
     table: ParameterTable
     masks: MaskStore
-    progress: Progress = Progress(0)
+    progress: Progress = field(default_factory=lambda: Progress(0))
     total_epochs: int | None = None
     cuts: list[Cut] = field(default_factory=list)
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -49,7 +49,13 @@ class LRPolicy(Policy):
     """
 
     def __init__(
-        self, schedule: LearningRate, own: Occasions, groups: Sequence[Group], *, clock: Literal["window", "run"], run: Moment
+        self,
+        schedule: LearningRate,
+        own: Occasions,
+        groups: Sequence[Group],
+        *,
+        clock: Literal["window", "run"],
+        run: Moment,
     ) -> None:
         self.schedule = schedule
         self.own = own
@@ -67,7 +73,9 @@ class LRPolicy(Policy):
         occasion = self.own.at(context.progress)
         if occasion is not None:
             assert context.optimizer is not None
-            write_(context.optimizer, self.schedule.values(self.clock_at(occasion.window, context.progress), self.groups))
+            write_(
+                context.optimizer, self.schedule.values(self.clock_at(occasion.window, context.progress), self.groups)
+            )
 
     def try_first(self, steps_per_epoch: int | None) -> None:
         """Ask for the rates at the start of each window, where it can be placed.

@@ -112,7 +112,15 @@ class BoundPruner:
             masks.mask_optimizer_state_(optimizer, self.names, reset=self.spec.optimizer_state == "reset")
         weights = sum(layer.weight.numel() for layer in layers)
         cut = Cut(
-            self.name, progress.epoch, progress.step, number, count, target, verdict.total, sum(removed.values()), weights
+            self.name,
+            progress.epoch,
+            progress.step,
+            number,
+            count,
+            target,
+            verdict.total,
+            sum(removed.values()),
+            weights,
         )
         self._note(cut)
         return cut
@@ -145,7 +153,10 @@ class BoundPruner:
         # One kept weight keeps its group: the mask is made of whole groups, so the maximum says it exactly.
         groups = None if keep is None else self.spec.granularity.group(keep).any(dim=1)
         return Layer(
-            name, masks.weight(name), self.spec.update.removed(groups), f"{name}/{number}/{progress.epoch}/{progress.step}"
+            name,
+            masks.weight(name),
+            self.spec.update.removed(groups),
+            f"{name}/{number}/{progress.epoch}/{progress.step}",
         )
 
     def _decide(self, layers: list[Layer], number: int, count: int) -> tuple[float | None, Verdict]:
@@ -226,5 +237,3 @@ class BoundPruner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
         self._measured, self._start = dict(state["measured"]), state["start"]
-
-

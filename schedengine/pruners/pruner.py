@@ -29,8 +29,8 @@ class Pruner:
     """What is removed, how much of it, and what becomes of it. One of ``sparsity`` and ``threshold`` is needed.
 
     Args:
-        parameters: which parameters; default: the weights of Conv and Linear modules, or the names that ``allocation`` or
-            ``threshold`` list.
+        parameters: which parameters; default: the weights of Conv and Linear modules, or the names that ``allocation``
+            or ``threshold`` list.
         criterion: what makes a group unimportant; low scores go first.
         granularity: what is removed as one: element, row, column, kernel, filter, channel, {block: [4, 1]}, tensor.
         allocation: how the target is shared: global (one ranking for all parameters), uniform, erk, lamp, uniform_plus,
@@ -39,7 +39,8 @@ class Pruner:
             {ramp: cubic, to: 0.9}.
         threshold: instead of a target: groups whose score is at most this go: a number, or {std: 0.5}.
         update: shrink (what is pruned stays pruned) or reselect (each cut chooses among all groups).
-        pruned: zero, hidden (the value is kept), dense (the kept value trains on), forward (masked in the forward pass only).
+        pruned: zero, hidden (the value is kept), dense (the kept value trains on), forward (masked in the forward pass
+            only).
         mask_gradients: also set the gradients of pruned weights to 0.
         optimizer_state: at a cut, mask the state (momentum) of pruned weights, keep it, or reset the parameter's.
         min_keep: groups that stay in every parameter, whatever the target.

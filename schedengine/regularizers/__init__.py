@@ -1,9 +1,9 @@
 """Regularizers: weights -> a penalty that is added to the loss.
 
-    penalties.py     L1, L2, group lasso
-    strengths.py     how strong over the window: constant, linear
-    regularizer.py   the spec a file writes: penalty x granularity x strength x parameters
-    bound.py         a regularizer on a model
+penalties.py     L1, L2, group lasso
+strengths.py     how strong over the window: constant, linear
+regularizer.py   the spec a file writes: penalty x granularity x strength x parameters
+bound.py         a regularizer on a model
 """
 
 from __future__ import annotations

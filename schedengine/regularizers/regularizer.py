@@ -14,6 +14,7 @@ from schedengine.regularizers.penalties import Penalty
 from schedengine.regularizers.strengths import Factor, Strength
 from schedengine.selection import Selector, SelectorField
 
+
 @dataclass(frozen=True, config=SPEC)
 class Regularizer:
     """A penalty on weights, added to the loss.
@@ -22,7 +23,8 @@ class Regularizer:
         penalty: l1, l2 or group_lasso.
         strength: its factor, >= 0: a number, or {ramp: linear, from: 0, to: 1e-4} over the window, or names and globs
             with a number each.
-        parameters: which parameters; default: the weights of Conv and Linear modules, or the names that ``strength`` lists.
+        parameters: which parameters; default: the weights of Conv and Linear modules, or the names that ``strength``
+            lists.
         granularity: what a group is, for group_lasso.
     """
 

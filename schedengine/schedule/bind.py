@@ -207,12 +207,12 @@ class _Binder:
                 continue
             others = taken.setdefault(policy.instance, [])
             if any(window.overlaps(other) for window in own.windows for other in others):
-                message = f"overlaps in time with another policy of pruner {policy.instance!r}; use one policy, or a second pruner"
+                message = f"overlaps in time with another policy of pruner {policy.instance!r}; use one of them"
                 self.problems.append(self.schedule.problem(f"policies[{number}]", message))
             others.extend(own.windows)
 
     def _check_rates(self, policies: list[BoundPolicy]) -> None:
-        """Ask every schedule for its first rates: a span that is unknown or too short shows now, not in the middle of a run."""
+        """Ask every schedule for its first rates: a span that is unknown or too short shows now, not in mid-run."""
         for number, policy in enumerate(policies):
             if not isinstance(policy, LRPolicy):
                 continue

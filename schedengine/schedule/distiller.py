@@ -112,9 +112,7 @@ def _limits() -> dict[str, Any]:
     return {key: value for key, value in _COUNTS.items() if key not in ("rounding", "ties")}
 
 
-def _names_to_values(
-    node: Node, key: str, problems: list[Problem], *, default_is_dropped: bool = False
-) -> Node | None:
+def _names_to_values(node: Node, key: str, problems: list[Problem], *, default_is_dropped: bool = False) -> Node | None:
     mapping = node.value[key]
     if not mapping.is_mapping or not mapping.value:
         problems.append(mapping.problem(f"must map parameter names to numbers (got {show(mapping.plain())})"))
@@ -140,9 +138,7 @@ for _name, _criterion, _types in (
     ("L2RankedStructureParameterPruner", _L2, _RANKED),
     ("RandomRankedFilterPruner", "random", _FILTERS),
 ):
-    PRUNERS[_name] = Row(
-        ("desired_sparsity", *_GROUP_KEYS), _NOT_YET, _structured(_constant, _criterion, _types)
-    )
+    PRUNERS[_name] = Row(("desired_sparsity", *_GROUP_KEYS), _NOT_YET, _structured(_constant, _criterion, _types))
     PRUNERS[f"{_name}_AGP"] = Row((*_AGP_KEYS, "group_type"), _NOT_YET, _structured(_agp, _criterion, _types))
 
 PRUNERS_LATER = (
@@ -422,9 +418,7 @@ class _Policies:
         self.problems.append(node.problem(f"must be a whole number, zero or more (got {show(node.plain())})"))
         return None
 
-    def _placed(
-        self, item: Node, kind: str, name: Node, when: tuple[Any, Any], arguments: Node | None
-    ) -> list[Node]:
+    def _placed(self, item: Node, kind: str, name: Node, when: tuple[Any, Any], arguments: Node | None) -> list[Node]:
         fields: dict[str, Any] = {kind: name.value}
         if kind == "pruner":
             fields[kind] = self._pruner(name, arguments, fields)

@@ -1,8 +1,8 @@
 """A schedule as an object: phases, instances, policies. Model-free, immutable, equal to what its own dump reads back.
 
-    Phase      a named stretch of the run, repeated or made of phases
-    Policy     an instance and when it acts
-    Schedule   the whole document
+Phase      a named stretch of the run, repeated or made of phases
+Policy     an instance and when it acts
+Schedule   the whole document
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class Policy:
         if self.every is not None and self.every.amount == 0:
             raise ValueError("'every' must be more than 0")
         if self.refresh is not None and (self.refresh.unit != "st" or self.refresh.amount == 0):
-            raise ValueError('\'refresh\' is a number of steps, as in "16st"')
+            raise ValueError("'refresh' is a number of steps, as in \"16st\"")
         self._check_window()
         return self
 

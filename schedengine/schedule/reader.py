@@ -258,5 +258,3 @@ def show(value: Any) -> str:
     """A value for a message, in one short line."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 80 else f"{text[:76]} ..."
-
-

@@ -143,9 +143,7 @@ def _read_file(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        raise refuse(
-            f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8", line, column
-        ) from error
+        raise refuse(f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8", line, column) from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -360,9 +358,7 @@ def _from_plain(value: Any, path: str, depth: int) -> Node:
 
 def to_text(document: Mapping[str, Any]) -> str:
     """A plain document as YAML 1.2 text that ``read`` reads back to the same values."""
-    return yaml.dump(
-        document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True, default_flow_style=None
-    )
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True, default_flow_style=None)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -388,8 +384,6 @@ def _represent_float(dumper: yaml.SafeDumper, number: float) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
 
 
-_ambiguous = [
-    pattern for resolvers in _Loader.yaml_implicit_resolvers.values() for _, pattern in resolvers
-]
+_ambiguous = [pattern for resolvers in _Loader.yaml_implicit_resolvers.values() for _, pattern in resolvers]
 _Dumper.add_representer(str, _represent_str)
 _Dumper.add_representer(float, _represent_float)

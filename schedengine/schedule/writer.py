@@ -81,5 +81,3 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_plain(value)
     return value
-
-

@@ -68,7 +68,9 @@ def test_every_axis_value_cuts_awkward_weights(axes: dict[str, Any], value: floa
     schedule = one_pruner({**axes_of(axes), "optional": True}, {"at": "start"})
     scheduler = schedule.bind(model, epochs=1)
     scheduler.on_epoch_begin(0)
-    kept = [int(mask.count_nonzero()) for name in scheduler.masks.names if (mask := scheduler.masks.mask(name)) is not None]
+    kept = [
+        int(mask.count_nonzero()) for name in scheduler.masks.names if (mask := scheduler.masks.mask(name)) is not None
+    ]
     assert all(count > 0 for count in kept)
     assert scheduler.cuts[0].removed == sum(p.numel() for p in model.parameters()) - sum(kept)
 

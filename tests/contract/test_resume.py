@@ -1,4 +1,5 @@
-"""Any schedule, stopped after any epoch and resumed in a new process's stead, ends bit for bit where the whole run ends."""
+"""Any schedule, stopped after any epoch and resumed in a new process's stead, ends bit for bit where the whole run
+ends."""
 
 from __future__ import annotations
 

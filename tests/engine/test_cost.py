@@ -87,5 +87,7 @@ def test_learning_rates_are_written_without_waiting_for_the_device() -> None:
 
 def test_two_dtypes_take_one_operation_each() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4).to(torch.bfloat16))
-    scheduler = one_pruner({"sparsity": 0.5, "allocation": "uniform"}, {"at": "start"}).bind(model, sgd(model), epochs=1)
+    scheduler = one_pruner({"sparsity": 0.5, "allocation": "uniform"}, {"at": "start"}).bind(
+        model, sgd(model), epochs=1
+    )
     assert step_operations(scheduler, model) == ["aten::_foreach_mul_.List"] * 2

@@ -44,7 +44,9 @@ def one_rank(rank: int, port: int, folder: str) -> None:
             scheduler.on_epoch_begin(epoch)
             for step in range(3):
                 scheduler.on_minibatch_begin(epoch, step, 3)
-                images = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(100 * epoch + 10 * step + rank))
+                images = torch.randn(
+                    4, 2, 6, 6, generator=torch.Generator().manual_seed(100 * epoch + 10 * step + rank)
+                )
                 loss = scheduler.before_backward_pass(epoch, step, 3, model(images).square().mean())
                 assert isinstance(loss, torch.Tensor)
                 optimizer.zero_grad()
@@ -66,4 +68,4 @@ def test_masks_are_identical_on_both_ranks(tmp_path: Path) -> None:
     mp.spawn(one_rank, args=(port, str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
     first, second = ((tmp_path / str(rank)).read_text().splitlines() for rank in range(2))
     assert first == second and len(first) == 3 * len(AXES)
-    assert len(set(line.split()[2] for line in first)) > len(AXES)
+    assert len({line.split()[2] for line in first}) > len(AXES)

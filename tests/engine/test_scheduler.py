@@ -45,7 +45,9 @@ def test_hooks_are_called_in_the_order_of_the_policies() -> None:
     model = small_model()
     scheduler = one_pruner(HALF, {"at": "start"}).bind(model, epochs=1)
     calls: list[str] = []
-    mine = PruningScheduler(model, None, [Recorder(calls), Recorder(calls)], {}, scheduler._context.table, scheduler.masks)
+    mine = PruningScheduler(
+        model, None, [Recorder(calls), Recorder(calls)], {}, scheduler._context.table, scheduler.masks
+    )
     mine.on_epoch_begin(0)
     loss = mine.before_backward_pass(0, 0, 2, torch.tensor(1.0))
     mine.on_epoch_end(0, metrics={"top1": 0.5})

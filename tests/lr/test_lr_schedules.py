@@ -15,7 +15,9 @@ def test_every_torch_scheduler_is_offered_or_refused_by_name() -> None:
     torchs = {
         name
         for name, value in vars(lr_scheduler).items()
-        if isinstance(value, type) and issubclass(value, lr_scheduler.LRScheduler) and not name.startswith(("_", "LRSch"))
+        if isinstance(value, type)
+        and issubclass(value, lr_scheduler.LRScheduler)
+        and not name.startswith(("_", "LRSch"))
     }
     assert torchs <= set(LR_SCHEDULES.names()) | set(REFUSED)
 

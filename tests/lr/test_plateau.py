@@ -47,7 +47,9 @@ def test_every_group_is_reduced_down_to_its_floor() -> None:
     assert plateau.values_of(state) == [{"lr": 0.2}, {"lr": pytest.approx(0.05)}]
 
 
-@pytest.mark.parametrize(("mode", "metrics"), [("min", {"min": 1.0, "max": 9.0}), ("max", {"loss": 9.0, "max": 1.0, "top1": 9.0})])
+@pytest.mark.parametrize(
+    ("mode", "metrics"), [("min", {"min": 1.0, "max": 9.0}), ("max", {"loss": 9.0, "max": 1.0, "top1": 9.0})]
+)
 def test_distillers_keys_come_first(mode: Any, metrics: dict[str, float]) -> None:
     plateau = Plateau(mode=mode)
     assert plateau.react(plateau.start(GROUPS), metrics)["best"] == 1.0
@@ -86,7 +88,9 @@ def test_a_list_of_floors_must_have_one_for_each_group() -> None:
         Plateau(min_lr=(0.0, 0.0, 0.0)).start(GROUPS)
 
 
-@pytest.mark.parametrize("fields", [{"factor": 1.0}, {"patience": 1.5}, {"mode": "least"}, {"min_lr": []}, {"patients": 3}])
+@pytest.mark.parametrize(
+    "fields", [{"factor": 1.0}, {"patience": 1.5}, {"mode": "least"}, {"min_lr": []}, {"patients": 3}]
+)
 def test_values_that_make_no_sense_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Plateau(**fields)
@@ -102,7 +106,12 @@ def test_names_and_defaults_are_torchs() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(-2, 2), max_size=30), st.integers(0, 3), st.integers(0, 3), st.sampled_from(["rel", "abs"]))
 def test_it_goes_where_torchs_goes(losses: list[float], patience: int, cooldown: int, threshold_mode: Any) -> None:
-    fields: dict[str, Any] = {"patience": patience, "cooldown": cooldown, "threshold_mode": threshold_mode, "factor": 0.5}
+    fields: dict[str, Any] = {
+        "patience": patience,
+        "cooldown": cooldown,
+        "threshold_mode": threshold_mode,
+        "factor": 0.5,
+    }
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     scheduler, expected = ReduceLROnPlateau(optimizer, **fields), []
     for loss in losses:

@@ -38,7 +38,9 @@ def test_linear_runs_between_the_rates_of_the_file() -> None:
 
 
 def test_cosine_is_half_a_wave() -> None:
-    assert curve(Cosine(to=0.2), 4, 5) == pytest.approx([1, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5), 0.2])
+    assert curve(Cosine(to=0.2), 4, 5) == pytest.approx(
+        [1, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5), 0.2]
+    )
 
 
 def test_polynomial_of_power_two_is_a_parabola() -> None:
@@ -65,7 +67,9 @@ def test_drops_count_from_the_start_of_the_span_not_the_end_of_the_warm_up() -> 
 
 
 def test_warm_up_rises_from_zero_to_the_peak_and_the_body_takes_the_rest() -> None:
-    assert curve(make("linear", warmup="20%"), 10, 11) == pytest.approx([0, 0.5, 1] + [(8 - k) / 8 for k in range(1, 9)])
+    assert curve(make("linear", warmup="20%"), 10, 11) == pytest.approx(
+        [0, 0.5, 1] + [(8 - k) / 8 for k in range(1, 9)]
+    )
 
 
 def test_cosine_warm_up_is_the_published_one() -> None:

@@ -16,7 +16,9 @@ from schedengine.errors import EffectWarning
 CONV, FC = "0.weight", "5.weight"  # 54 and 240 weights
 
 
-def run(axes: dict[str, Any], policy: dict[str, Any], epochs: int = 4, **sections: Any) -> tuple[PruningScheduler, nn.Module]:
+def run(
+    axes: dict[str, Any], policy: dict[str, Any], epochs: int = 4, **sections: Any
+) -> tuple[PruningScheduler, nn.Module]:
     model = small_model()
     optimizer = sgd(model)
     scheduler = one_pruner(axes, policy, **sections).bind(model, optimizer, epochs=epochs)
@@ -60,7 +62,9 @@ def test_a_cubic_ramp_follows_its_formula() -> None:
 def test_shrinking_masks_are_nested() -> None:
     model = small_model()
     optimizer = sgd(model)
-    scheduler = one_pruner({"sparsity": {"ramp": "linear", "to": 0.8}}, {"during": "run"}).bind(model, optimizer, epochs=4)
+    scheduler = one_pruner({"sparsity": {"ramp": "linear", "to": 0.8}}, {"during": "run"}).bind(
+        model, optimizer, epochs=4
+    )
     seen: list[torch.Tensor] = []
 
     def look(epoch: int, step: int) -> None:
@@ -185,11 +189,12 @@ def test_random_masks_are_the_same_for_the_same_seed() -> None:
 
 def test_two_pruners_on_two_layers_do_not_meet() -> None:
     model = small_model()
-    scheduler = one_pruner(
-        {"parameters": CONV, "sparsity": 0.5}, {"at": "start"}
-    )
+    scheduler = one_pruner({"parameters": CONV, "sparsity": 0.5}, {"at": "start"})
     schedule = type(scheduler)(
-        pruners={**scheduler.pruners, "q": one_pruner({"parameters": FC, "sparsity": 0.25}, {"at": "start"}).pruners["p"]},
+        pruners={
+            **scheduler.pruners,
+            "q": one_pruner({"parameters": FC, "sparsity": 0.25}, {"at": "start"}).pruners["p"],
+        },
         policies=(*scheduler.policies, type(scheduler.policies[0])(pruner="q", at=("start",))),
     )
     schedule.bind(model, epochs=1).on_epoch_begin(0)

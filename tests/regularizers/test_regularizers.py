@@ -10,7 +10,9 @@ from torch import nn
 from schedengine import PruningScheduler, load_schedule
 
 
-def bound(model: nn.Module, fields: dict[str, Any], policy: dict[str, Any] | None = None, epochs: int = 2) -> PruningScheduler:
+def bound(
+    model: nn.Module, fields: dict[str, Any], policy: dict[str, Any] | None = None, epochs: int = 2
+) -> PruningScheduler:
     document = {
         "version": 2,
         "regularizers": {"r": fields},
@@ -86,7 +88,9 @@ def test_group_lasso_shrinks_filters_in_training() -> None:
     optimizer = sgd(model, lr=0.05, momentum=0.0)
     document = {
         "version": 2,
-        "regularizers": {"r": {"penalty": "group_lasso", "granularity": "filter", "strength": 1.0, "parameters": "0.weight"}},
+        "regularizers": {
+            "r": {"penalty": "group_lasso", "granularity": "filter", "strength": 1.0, "parameters": "0.weight"}
+        },
         "policies": [{"regularizer": "r", "during": "run"}],
     }
     before = float(model[0].weight.detach().flatten(1).norm(dim=1).sum())  # type: ignore[operator, union-attr]
