@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test check lint types bench docs clean
 
 demo: $(VENV)/.installed
+	rm -rf $(RUN)
 	$(BIN)/schedengine train --schedule schedules/digits/agp.yaml --model digits_cnn --data digits --seed 0 --out $(RUN)
 
 test: $(VENV)/.installed-dev

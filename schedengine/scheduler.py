@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -141,6 +141,29 @@ class PruningScheduler:
             self.masks.apply_()
         else:
             self.masks.before_forward_()
+
+    @overload
+    def before_backward_pass(
+        self,
+        epoch: int,
+        minibatch_id: int,
+        minibatches_per_epoch: int,
+        loss: Tensor,
+        optimizer: torch.optim.Optimizer | None = None,
+        return_loss_components: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def before_backward_pass(
+        self,
+        epoch: int,
+        minibatch_id: int,
+        minibatches_per_epoch: int,
+        loss: Tensor,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        return_loss_components: Literal[True],
+    ) -> PolicyLoss: ...
 
     def before_backward_pass(
         self,

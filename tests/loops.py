@@ -38,7 +38,6 @@ def step_once(
     images, labels = batch(epoch, step)
     loss = nn.functional.cross_entropy(model(images), labels)
     total = scheduler.before_backward_pass(epoch, step, steps, loss)
-    assert isinstance(total, Tensor)
     optimizer.zero_grad(set_to_none=True)
     total.backward()
     scheduler.before_parameter_optimization(epoch, step, steps)

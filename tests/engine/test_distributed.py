@@ -48,7 +48,6 @@ def one_rank(rank: int, port: int, folder: str) -> None:
                     4, 2, 6, 6, generator=torch.Generator().manual_seed(100 * epoch + 10 * step + rank)
                 )
                 loss = scheduler.before_backward_pass(epoch, step, 3, model(images).square().mean())
-                assert isinstance(loss, torch.Tensor)
                 optimizer.zero_grad()
                 loss.backward()
                 scheduler.before_parameter_optimization(epoch, step, 3)

@@ -25,7 +25,6 @@ def bound(
 
 def added(scheduler: PruningScheduler, epoch: int = 0, step: int = 0, steps: int = 2) -> torch.Tensor:
     loss = scheduler.before_backward_pass(epoch, step, steps, torch.zeros(()))
-    assert isinstance(loss, torch.Tensor)
     return loss
 
 

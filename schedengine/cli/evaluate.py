@@ -1,0 +1,91 @@
+"""``schedengine evaluate``: measure saved weights."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedengine.cli import options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SplitChoice(str, Enum):
+    """The parts of a data set."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+def evaluate(
+    model: Annotated[str, typer.Option("--model", help="As in `train`.")],
+    weights: Annotated[Path, typer.Option("--weights", help="safetensors, a state dict, or a Distiller checkpoint.")],
+    data: options.Data = "digits",
+    split: Annotated[SplitChoice, typer.Option("--split", help="Which part of the data.")] = SplitChoice.TEST,
+    batch_size: options.BatchSize = 64,
+    validation: options.Validation = 0.1,
+    seed: options.Seed = 0,
+    root: options.Root = None,
+    download: options.Download = False,
+    image_size: options.ImageSize = None,
+    workers: options.Workers = 0,
+    classes: options.Classes = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure saved weights: loss, accuracy, samples, sparsity."""
+    from schedengine.training.compute import Compute
+    from schedengine.training.evaluate import evaluate as measure
+    from schedengine.training.session import build
+    from schedengine.zoo.data import load_data
+    from schedengine.zoo.weights import load_weights
+
+    loaded = load_data(
+        data,
+        root=root,
+        download=download,
+        validation=validation,
+        seed=seed,
+        image_size=image_size,
+    )
+    network, compute = build(model, loaded, classes), Compute()
+    load_weights(network, weights)
+    compute.place_(network)
+    loader = loaded.loader(split.value, batch_size=batch_size, seed=seed, workers=workers)
+    _show({"split": split.value, **measure(network, loader, compute).plain(), **_zeros(network)}, as_json)
+
+
+def _zeros(network: nn.Module) -> dict[str, Any]:
+    from schedengine.selection import ParameterTable
+    from schedengine.training.sparsity import count_zeros, prunable
+
+    table = ParameterTable(network)
+    counts = count_zeros(table, prunable(table))
+    weights, zeros = sum(count.weights for count in counts), sum(count.zeros for count in counts)
+    return {"weights": weights, "zeros": zeros, "sparsity": zeros / weights if weights else 0.0}
+
+
+def _show(found: dict[str, Any], as_json: bool) -> None:
+    from schedengine.reports.tables import fraction, percent, show_table
+
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    row = [
+        found["split"],
+        f"{found['samples']:,}",
+        f"{found['loss']:.4f}",
+        percent(found["top1"]),
+        percent(found["top5"]),
+    ]
+    show_table(
+        "Evaluation",
+        ["split", "images", "loss", "top-1", "top-5", "weights", "zeros", "sparsity"],
+        [[*row, f"{found['weights']:,}", f"{found['zeros']:,}", fraction(found["sparsity"])]],
+        "weights, zeros, sparsity (fraction that is 0): of all Conv and Linear weights",
+    )

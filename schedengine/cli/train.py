@@ -1,0 +1,140 @@
+"""``schedengine train``: train and prune by a schedule, or go on with a run that was interrupted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedengine.cli import options
+from schedengine.cli.progress import ProgressBar
+from schedengine.cli.result import show_result
+from schedengine.training.settings import Algorithm, Amp, Settings
+
+if TYPE_CHECKING:
+    from schedengine.training.report import Report
+    from schedengine.training.run import RunFolder
+    from schedengine.training.session import Session
+
+
+def train(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", help="The run's folder.")],
+    schedule: Annotated[Path | None, typer.Option("--schedule", help="The YAML file: what to prune, and when.")] = None,
+    model: options.Model = None,
+    data: options.Data = "digits",
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Length of the run, if no phases say it.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Default: 0.1 for sgd, 0.001 for adam and adamw.")] = None,
+    optimizer: Annotated[Algorithm, typer.Option("--optimizer", help="What updates the weights.")] = Algorithm.SGD,
+    momentum: Annotated[float | None, typer.Option("--momentum", help="Of sgd; default: 0.9.")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", min=0, help="Default: 0.0001 for sgd, 0 for adam, 0.01 for adamw.")
+    ] = None,
+    batch_size: options.BatchSize = 64,
+    accumulate: Annotated[int, typer.Option("--accumulate", min=1, help="Batches in an update of the weights.")] = 1,
+    augment: Annotated[bool, typer.Option("--augment", help="Shift images; mirror those in colour.")] = False,
+    seed: options.Seed = 0,
+    weights: options.Weights = None,
+    classes: options.Classes = None,
+    validation: options.Validation = 0.1,
+    root: options.Root = None,
+    download: options.Download = False,
+    image_size: options.ImageSize = None,
+    workers: options.Workers = 0,
+    amp: Annotated[Amp, typer.Option("--amp", help="Mixed precision.")] = Amp.OFF,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout; faster on some GPUs.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the model.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files into the run's folder.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, with its own arguments.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a model, and prune it by a schedule."""
+    asked: dict[str, Any] = {
+        "schedule": schedule and str(schedule),
+        "model": model,
+        "data": data,
+        "epochs": epochs,
+        "lr": lr,
+        "optimizer": optimizer.value,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "augment": augment,
+        "seed": seed,
+        "weights": weights and str(weights),
+        "classes": classes,
+        "validation": validation,
+        "root": root and str(root),
+        "download": download,
+        "image_size": image_size,
+        "workers": workers,
+        "amp": amp.value,
+        "channels_last": channels_last,
+        "compile": compile_,
+    }
+    try:
+        folder, session = _resumed(context, out, asked) if resume else _begun(out, asked)
+        result = _run(folder, session, tensorboard=tensorboard)
+    except KeyboardInterrupt:
+        is_begun = (out / "run.json").exists()
+        hint = f"; go on with: schedengine train --resume --out {out}" if is_begun else " before the run began"
+        typer.echo(f"interrupted{hint}", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(json.dumps(result.plain(), indent=2))
+    else:
+        show_result(result, folder.path)
+
+
+def _begun(out: Path, asked: Mapping[str, Any]) -> tuple[RunFolder, Session]:
+    """A new run; its folder is made when everything else is in order."""
+    for name in ("schedule", "model"):
+        if asked[name] is None:
+            raise typer.BadParameter("needed, unless a run is resumed (--resume)", param_hint=f"--{name}")
+    settings = Settings(**asked)
+    from schedengine.training.run import RunFolder
+    from schedengine.training.session import Session
+
+    RunFolder.check_free(out)
+    session = Session.of(settings, Path(settings.schedule))
+    return RunFolder.create(out, settings), session
+
+
+def _resumed(context: typer.Context, out: Path, asked: Mapping[str, Any]) -> tuple[RunFolder, Session]:
+    """A run that was begun before; arguments that are given must be those it was begun with."""
+    from schedengine.training.run import RunFolder
+    from schedengine.training.session import Session
+
+    folder = RunFolder.open(out)
+    given = {name: value for name, value in asked.items() if _is_given(context, name)}
+    if "schedule" in given:
+        folder.check_schedule(Path(given.pop("schedule")))
+    folder.settings.check_agrees(given)
+    return folder, Session.of(folder.settings, folder.schedule)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source("compile_" if name == "compile" else name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _run(folder: RunFolder, session: Session, *, tensorboard: bool) -> Report:
+    from schedengine.training.train import Watch, train
+
+    with ProgressBar() as bar:
+        watches: list[Watch] = [bar]
+        if tensorboard:
+            from schedengine.integrations.tensorboard import TensorBoard
+
+            watches.append(TensorBoard(folder.path / "tensorboard"))
+        return train(folder, session, *watches)

@@ -1,0 +1,1 @@
+"""Doors to other programs, one file each; none of them is needed to train."""

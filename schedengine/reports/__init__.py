@@ -1,0 +1,1 @@
+"""Numbers to where people read them: CSV files and tables on the terminal."""

@@ -1,0 +1,189 @@
+"""The objects of a run, made from its settings: data, model, optimizer, scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from schedengine.errors import CheckpointError, ModelError, SchedEngineError
+from schedengine.policies.pruning import PruningPolicy
+from schedengine.schedule.bind import bind
+from schedengine.schedule.document import Schedule
+from schedengine.schedule.load import load_schedule
+from schedengine.schedule.plan import Timeline
+from schedengine.scheduler import PruningScheduler
+from schedengine.selection import ParameterTable
+from schedengine.training.compute import Compute, reseed
+from schedengine.training.evaluate import Evaluation, evaluate
+from schedengine.training.loop import updates_per_epoch
+from schedengine.training.settings import Algorithm, Settings
+from schedengine.training.sparsity import Count, count_zeros, prunable, share_of_zeros
+from schedengine.zoo.data import Data, load_data
+from schedengine.zoo.loader import Loader
+from schedengine.zoo.models import build_model
+from schedengine.zoo.splits import SplitName
+from schedengine.zoo.weights import load_weights
+
+
+@dataclass
+class Session:
+    """Everything that takes part in a run.
+
+    Args:
+        settings: what was asked.
+        schedule: validated.
+        data: its splits.
+        model: the weights.
+        network: what is called: the model, compiled or not.
+        optimizer, scheduler: on the model's parameters.
+        loader: of the training split.
+        compute: where and in which precision.
+    """
+
+    settings: Settings
+    schedule: Schedule
+    data: Data
+    model: nn.Module
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: PruningScheduler
+    loader: Loader
+    compute: Compute
+
+    def __post_init__(self) -> None:
+        self.table = ParameterTable(self.model)
+        self.selected = {name for pruner in self.scheduler.pruners.values() for name in pruner.names}
+        self._spans = Timeline.of(self.schedule, self.epochs).spans
+
+    @classmethod
+    def of(cls, settings: Settings, schedule: Path) -> Session:
+        """Make a run's objects.
+
+        Args:
+            schedule: the file; in a run that is resumed, the run's own copy.
+
+        Raises:
+            SchedEngineError: whatever does not exist, or does not fit together.
+        """
+        document = load_schedule(schedule)
+        if document.epochs is None and settings.epochs is None:
+            raise SchedEngineError("the schedule has no phases to say how long the run is; give --epochs N")
+        data = load_data(
+            settings.data,
+            root=settings.root,
+            download=settings.download,
+            validation=settings.validation,
+            seed=settings.seed,
+            image_size=settings.image_size,
+        )
+        compute = Compute(amp=settings.amp, channels_last=settings.channels_last)
+        reseed(settings.seed, "model")
+        model = build(settings.model, data, settings.classes)
+        if settings.weights is not None:
+            load_weights(model, settings.weights)
+        compute.place_(model)
+        optimizer = make_optimizer(model, settings)
+        loader = _train_loader(data, settings)
+        steps = updates_per_epoch(loader, settings.accumulate)
+        scheduler = bind(document, model, optimizer, epochs=settings.epochs, steps_per_epoch=steps)
+        network: Any = torch.compile(model) if settings.compile else model
+        return cls(settings, document, data, model, network, optimizer, scheduler, loader, compute)
+
+    @property
+    def epochs(self) -> int:
+        """Length of the run."""
+        assert self.scheduler.total_epochs is not None
+        return self.scheduler.total_epochs
+
+    def evaluate(self, split: SplitName) -> Evaluation | None:
+        """Measure the model as it is; None if the data have no such split."""
+        if getattr(self.data, split) is None:
+            return None
+        batch, workers = self.settings.batch_size, self.settings.workers
+        loader = self.data.loader(split, batch_size=batch, seed=self.settings.seed, workers=workers)
+        return evaluate(self.network, loader, self.compute)
+
+    def counts(self) -> list[Count]:
+        """Zeros of every weight that pruners selected, or could have."""
+        return count_zeros(self.table, prunable(self.table, self.selected))
+
+    def sparsity(self, counts: list[Count]) -> float:
+        """Fraction of the weights selected by pruners that is 0; without a pruner, of all Conv and Linear weights."""
+        return share_of_zeros(counts, self.selected or None)
+
+    def phase(self, epoch: int) -> str:
+        """The phase that an epoch lies in, the innermost; empty without phases."""
+        return next((span.name for span in reversed(self._spans) if span.start <= epoch < span.stop), "")
+
+    def dense_until(self) -> int | None:
+        """How many epochs pass before the first cut; None if nothing is ever cut."""
+        steps = updates_per_epoch(self.loader, self.settings.accumulate)
+        policies = [policy for policy in self.scheduler.policies if isinstance(policy, PruningPolicy)]
+        starts = [window.start.step(steps) // steps for policy in policies for window in policy.own.windows]
+        return min(starts, default=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes while it trains."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.compute.scaler.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave.
+
+        Raises:
+            CheckpointError: it is of another model or release.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.compute.scaler.is_enabled():
+                self.compute.scaler.load_state_dict(state["scaler"])
+            self.scheduler.load_state_dict(state["scheduler"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint does not fit this model, or this release: {error}") from error
+
+
+def build(name: str, data: Data, classes: int | None) -> nn.Module:
+    """A model that fits the data.
+
+    Args:
+        classes: outputs; None for as many as the data have.
+
+    Raises:
+        ModelError: fewer outputs than classes, or no such model.
+    """
+    if classes is not None and classes < data.classes:
+        raise ModelError(f"--classes {classes}: the data have {data.classes}; give as many or more, or leave it out")
+    return build_model(name, classes=classes or data.classes, channels=data.shape[0])
+
+
+def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """The optimizer that the settings name, over all parameters."""
+    assert settings.lr is not None and settings.weight_decay is not None
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    if settings.optimizer is Algorithm.SGD:
+        return torch.optim.SGD(model.parameters(), momentum=settings.momentum or 0.0, **common)
+    adam = torch.optim.Adam if settings.optimizer is Algorithm.ADAM else torch.optim.AdamW
+    return adam(model.parameters(), **common)
+
+
+def _train_loader(data: Data, settings: Settings) -> Loader:
+    images, batch = len(data.train), settings.batch_size
+    return data.loader(
+        "train",
+        batch_size=batch,
+        shuffle=True,
+        augment=settings.augment,
+        drop_last=images > batch and images % batch == 1,  # batch normalisation cannot take a single image
+        seed=settings.seed,
+        workers=settings.workers,
+    )
