@@ -24,8 +24,7 @@ def bound(
 
 
 def added(scheduler: PruningScheduler, epoch: int = 0, step: int = 0, steps: int = 2) -> torch.Tensor:
-    loss = scheduler.before_backward_pass(epoch, step, steps, torch.zeros(()))
-    return loss
+    return scheduler.before_backward_pass(epoch, step, steps, torch.zeros(()))
 
 
 def linear(values: list[list[float]]) -> nn.Linear:
