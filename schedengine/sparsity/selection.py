@@ -95,9 +95,11 @@ def select(
     Raises:
         SchedEngineError: a score is not finite.
     """
-    # Protected groups are few and rarely reached: they are looked for only where a cut has come near them.
+    # Protected groups are few and rarely reached: they are looked for only where a cut may come near them. What the
+    # counts by the high bits show already saves cutting twice; sparing groups that would have stayed changes nothing.
     contest = [replace(c, spared=_alive(c)) if _alive_count(c) <= min_keep else c for c in candidates]
-    keeps = _cut(contest, weights, ties)
+    contest, counts = _spare_low(contest, weights, min_keep)
+    keeps = _cut(contest, weights, ties, counts)
     while any(near := [_is_near(c, keep, min_keep) for c, keep in zip(contest, keeps, strict=True)]):
         del keeps
         contest = [replace(c, spared=_last(c, min_keep)) if here else c for c, here in zip(contest, near, strict=True)]
@@ -105,15 +107,46 @@ def select(
     return keeps
 
 
+def _spare_low(candidates: list[Candidate], weights: int, min_keep: int) -> tuple[list[Candidate], Tensor]:
+    """Protect those candidates whose best scores lie no higher than the threshold, by the high bits.
+
+    Returns:
+        The candidates, and their counts by the high 16 bits.
+    """
+    dtype = _common_dtype(candidates)
+    shift = torch.finfo(dtype).bits - 16
+    counts, tops = torch.zeros(_DIGITS, dtype=torch.int64), []
+    for candidate in candidates:
+        own = _count([candidate], dtype, None, shift)
+        counts += own
+        tops.append(int(own.nonzero().amax()) if bool(own.any()) else -1)
+    rest = weights - sum(_removed_count(c) * c.size for c in candidates)
+    contest = list(candidates)
+    while min_keep:
+        edge = int(torch.searchsorted(counts.cumsum(0), max(0, rest), right=True))
+        low = [number for number, top in enumerate(tops) if contest[number].spared is None and top <= edge]
+        if not low:
+            break
+        for number in low:
+            before, contest[number] = contest[number], replace(contest[number], spared=_last(contest[number], min_keep))
+            counts += _count([contest[number]], dtype, None, shift) - _count([before], dtype, None, shift)
+    return contest, counts
+
+
 @torch.no_grad()
 def threshold(
-    candidates: Sequence[Candidate], weights: int, *, reduce: Callable[[Tensor], Tensor] = lambda counts: counts
+    candidates: Sequence[Candidate],
+    weights: int,
+    *,
+    counts: Tensor | None = None,
+    reduce: Callable[[Tensor], Tensor] = lambda counts: counts,
 ) -> Threshold:
     """Find where ``weights`` weights are used up.
 
     Args:
         candidates: see ``select``; of sharded parameters, this rank's part.
         weights: see ``select``; over all ranks.
+        counts: of this rank, by the high 16 bits, if they are known already.
         reduce: sums int64 counts on the CPU over ranks.
 
     Raises:
@@ -124,7 +157,8 @@ def threshold(
     rest = max(0, weights - int(reduce(gone)))
     prefix = None
     for shift in range(torch.finfo(dtype).bits - 16, -1, -16):
-        upto = reduce(_count(candidates, dtype, prefix, shift)).cumsum(0)
+        known = counts if prefix is None and counts is not None else _count(candidates, dtype, prefix, shift)
+        upto = reduce(known).cumsum(0)
         digit = int(torch.searchsorted(upto, rest, right=True))
         if digit == _DIGITS:
             return Threshold(math.inf, rest)
@@ -134,8 +168,8 @@ def threshold(
     return Threshold(_float(prefix, dtype), rest)
 
 
-def _cut(candidates: Sequence[Candidate], weights: int, ties: Ties) -> list[Tensor]:
-    dtype, edge = _common_dtype(candidates), threshold(candidates, weights)
+def _cut(candidates: Sequence[Candidate], weights: int, ties: Ties, counts: Tensor | None = None) -> list[Tensor]:
+    dtype, edge = _common_dtype(candidates), threshold(candidates, weights, counts=counts)
     keeps = [_compare(operator.ge, candidate, edge.value, dtype) for candidate in candidates]
     _mark_spared_(keeps, candidates, False)
     if _drop_ties_(keeps, candidates, edge, dtype) and ties == "all":
