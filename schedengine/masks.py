@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from schedengine.errors import CheckpointError
+from schedengine.errors import CheckpointError, SchedEngineError
 from schedengine.selection import ParameterTable
 
 Mode = Literal["zero", "hidden", "dense", "forward"]
@@ -65,6 +65,7 @@ class MaskStore:
         self._groups: dict[str, list[_Group]] | None = None
         self.is_pending = False
         """Whether a mask was set that ``apply_`` has not applied yet."""
+        self._is_updating = False
 
     # --- the masks ---------------------------------------------------------------------------------------------------
 
@@ -126,13 +127,16 @@ class MaskStore:
                 if master is not None:
                     with torch.no_grad():
                         self._table[name].copy_(master)
+            else:  # what the others' masks do not cover shows its kept value again
+                self.is_pending = True
         self._groups = None
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def apply_(self) -> None:
-        """Set pruned weights to 0 in the model; kept values stay where they are."""
+        """Set pruned weights to 0 in the model, and show the kept values that a mask re-admits."""
+        self._give_kept_()
         for group in self._of("all"):
             torch._foreach_mul_(self._parameters(group), group.masks)
         self.is_pending = False
@@ -151,16 +155,31 @@ class MaskStore:
             if pairs:
                 gradients, masks = zip(*pairs)
                 torch._foreach_mul_(list(gradients), list(masks))
-        for group in self._of("kept"):
-            torch._foreach_copy_(self._parameters(group), [self._masters[name] for name in group.names])
+        self._give_kept_()
+        self._is_updating = True
 
     @torch.no_grad()
     def after_update_(self) -> None:
-        """Keep the values the optimizer made, where a mode keeps them, and show the pruned weights again."""
-        for group in self._of("kept"):
+        """Keep the values the optimizer made, where a mode keeps them, and show the pruned weights again.
+
+        Raises:
+            SchedEngineError: the optimizer was not given the kept values first.
+        """
+        kept = self._of("kept")
+        if kept and not self._is_updating:
+            raise SchedEngineError(
+                f"{kept[0].names[0]}: its pruned weights are kept (hidden or dense), and before_parameter_optimization "
+                "was not called before on_minibatch_end; call it between backward() and the optimizer's step"
+            )
+        self._is_updating = False
+        for group in kept:
             torch._foreach_copy_([self._masters[name] for name in group.names], self._parameters(group))
         for group in self._of("updated"):
             torch._foreach_mul_(self._parameters(group), group.masks)
+
+    def _give_kept_(self) -> None:
+        for group in self._of("kept"):
+            torch._foreach_copy_(self._parameters(group), [self._masters[name] for name in group.names])
 
     def _of(self, purpose: str) -> list[_Group]:
         if self._groups is None:
@@ -169,6 +188,9 @@ class MaskStore:
 
     def refresh_(self) -> None:
         """Follow parameters that moved to another device or dtype since the last step (called at every epoch)."""
+        for name, owners in self._owned.items():
+            device = self._table[name].device
+            self._owned[name] = {owner: mask.to(device) for owner, mask in owners.items()}
         for name, master in self._masters.items():
             parameter = self._table[name]
             if master.device != parameter.device or master.dtype != parameter.dtype:
@@ -197,10 +219,13 @@ class MaskStore:
         }
 
     def _form(self, name: str) -> Tensor:
-        """The mask in the weights' dtype: fused kernels need one dtype, and on the CPU too it is twice as fast."""
+        """The mask in the weights' dtype: fused kernels need one dtype, and on the CPU too it is twice as fast.
+
+        In their memory layout (channels_last) too, which fused kernels ask for as well.
+        """
         mask = self.mask(name)
         assert mask is not None
-        return mask.to(self._table[name])
+        return torch.empty_like(self._table[name], requires_grad=False).copy_(mask)
 
     def _parameters(self, group: _Group) -> list[Tensor]:
         return [self._table[name] for name in group.names]

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
+from itertools import accumulate
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
@@ -245,10 +247,38 @@ class Window:
         return 0 if distance < 0 else min(distance // stride + 1, self.count(progress.steps_per_epoch))
 
     def overlaps(self, other: Window) -> bool:
-        """Whether two stretches share a moment, as far as epochs tell; single instants overlap with nothing."""
-        if self.every is None or other.every is None or self.stop.steps or other.stop.steps:
+        """Whether two windows share a moment, as far as epochs tell; an instant lies in a stretch, or on another."""
+        if self.start.steps or self.stop.steps or other.start.steps or other.stop.steps:
             return False
-        return self.start.epochs < other.stop.epochs and other.start.epochs < self.stop.epochs
+        if self.every is None and other.every is None:
+            return (self.start, self.is_end) == (other.start, other.is_end)
+        if self.every is not None and other.every is not None:
+            return self.start.epochs < other.stop.epochs and other.start.epochs < self.stop.epochs
+        instant, stretch = (self, other) if self.every is None else (other, self)
+        is_after = stretch.start.epochs < instant.start.epochs
+        return (is_after or (instant.start == stretch.start and not instant.is_end)) and (
+            instant.start.epochs < stretch.stop.epochs
+        )
+
+    def touches(self, epoch: int, steps_per_epoch: int | None) -> bool:
+        """Whether any of it lies in an epoch, its beginning and its end included."""
+        if self.start.steps == self.stop.steps == 0:
+            return self.start.epochs <= epoch + 1 and epoch <= self.stop.epochs
+        if steps_per_epoch is None:
+            return True
+        first = epoch * steps_per_epoch
+        return self.start.step(steps_per_epoch) <= first + steps_per_epoch and first <= self.stop.step(steps_per_epoch)
+
+    def outlasts(self, epochs: int, steps_per_epoch: int | None = None) -> bool:
+        """Whether a run of so many epochs ends before the last instant, as far as it can be told."""
+        count = self.count(steps_per_epoch) if self.is_epochs or steps_per_epoch is not None else 0
+        if count == 0:
+            return False
+        if self.is_epochs and self.stop.steps == 0:
+            last = self.start.epochs + (self.every.epochs * (count - 1) if self.every else 0)
+            return last - self.is_end >= epochs
+        steps = known(steps_per_epoch)
+        return self.start.step(steps) + (self._stride(steps) * (count - 1) if self.every else 0) >= epochs * steps
 
     def contains(self, progress: Progress) -> bool:
         """Whether ``progress`` lies in [start, stop), whatever the frequency.
@@ -326,11 +356,11 @@ class Occasions:
 
     def at(self, progress: Progress) -> Occasion | None:
         """The instant that falls on ``progress``, if one does."""
-        return self._find(progress, [window.index(progress) for window in self.windows])
+        return self._find(progress, Window.index)
 
     def at_end(self, progress: Progress) -> Occasion | None:
         """The instant that belongs to the end of this epoch, if one does."""
-        return self._find(progress, [window.index_at_end(progress) for window in self.windows])
+        return self._find(progress, Window.index_at_end)
 
     def reached(self, progress: Progress) -> int:
         """How many instants lie at or before ``progress``."""
@@ -338,11 +368,38 @@ class Occasions:
 
     def containing(self, progress: Progress) -> Window | None:
         """The window that ``progress`` lies in, if it lies in one."""
-        return next((window for window in self.windows if window.contains(progress)), None)
+        return next((window for _, window in self._near(progress) if window.contains(progress)), None)
 
-    def _find(self, progress: Progress, indices: Sequence[int | None]) -> Occasion | None:
-        for position, index in enumerate(indices):
+    @cached_property
+    def _last_counts(self) -> dict[int | None, list[int]]:
+        return {}
+
+    def _counts(self, steps_per_epoch: int | None) -> list[int]:
+        """Instants before each window, and in all; remembered, since a rate per step asks at every step."""
+        if steps_per_epoch not in self._last_counts:
+            self._last_counts.clear()
+            counts = (window.count(steps_per_epoch) for window in self.windows)
+            self._last_counts[steps_per_epoch] = list(accumulate(counts, initial=0))
+        return self._last_counts[steps_per_epoch]
+
+    @cached_property
+    def _last_near(self) -> dict[tuple[int, int | None], list[tuple[int, Window]]]:
+        return {}
+
+    def _near(self, progress: Progress) -> list[tuple[int, Window]]:
+        """The windows, with their positions, that touch this epoch: a step must not go through all of them."""
+        key = (progress.epoch, progress.steps_per_epoch)
+        if key not in self._last_near:
+            self._last_near.clear()
+            self._last_near[key] = [
+                (position, window) for position, window in enumerate(self.windows) if window.touches(*key)
+            ]
+        return self._last_near[key]
+
+    def _find(self, progress: Progress, index_of: Callable[[Window, Progress], int | None]) -> Occasion | None:
+        for position, window in self._near(progress):
+            index = index_of(window, progress)
             if index is not None:
-                before = sum(window.count(progress.steps_per_epoch) for window in self.windows[:position])
-                return Occasion(before + index + 1, self.count(progress.steps_per_epoch), self.windows[position])
+                upto = self._counts(progress.steps_per_epoch)
+                return Occasion(upto[position] + index + 1, upto[-1], window)
         return None

@@ -248,7 +248,7 @@ class PruningScheduler:
             self._miss(f"epoch {epoch}: {name}: {what}")
 
     def _verify_targets(self) -> None:
-        """At the end of the run: did every pruner cut, and is what its last cut removed still gone?"""
+        """At the end of the run: did every pruner make its cuts, and are as many weights 0 as its last one removed?"""
         for name, pruner in self.pruners.items():
             cuts = [cut for cut in self.cuts if cut.pruner == name]
             lenient = self._is_lenient or pruner.lenient
@@ -260,6 +260,13 @@ class PruningScheduler:
                 self._miss(f"pruner {name!r} made {cuts[-1].number} of its {cuts[-1].count} cuts", lenient)
             elif cuts[-1].removed == 0 and (cuts[-1].asked or cuts[-1].target is None):
                 self._miss(f"pruner {name!r} removed nothing", lenient)
+            else:
+                table = self._context.table
+                zeros = sum(int((table[one].detach() == 0).sum()) for one in pruner.names)
+                if zeros < cuts[-1].removed:
+                    what = f"removed {cuts[-1].removed:,} weights, and {zeros:,} are 0 at the end of the run"
+                    advice = "; keep_mask: true makes them so" if pruner.spec.pruned == "forward" else ""
+                    self._miss(f"pruner {name!r} {what}{advice}", lenient)
 
     def _miss(self, message: str, lenient: bool | None = None) -> None:
         if self._is_lenient if lenient is None else lenient:
@@ -308,6 +315,11 @@ class PruningScheduler:
                 f"the checkpoint is of a schedule with the pruners {', '.join(state['pruners']) or 'none'}, "
                 f"this one has {', '.join(self.pruners) or 'none'}"
             )
+        for number, (policy, remembered) in enumerate(zip(self.policies, state["policies"], strict=True)):
+            if remembered.keys() != policy.state_dict().keys():
+                raise CheckpointError(
+                    f"the checkpoint is of another schedule: its policies[{number}] is of another kind"
+                )
         for policy, remembered in zip(self.policies, state["policies"], strict=True):
             policy.load_state_dict(remembered)
         self.masks.load_state_dict(state["masks"])

@@ -139,11 +139,22 @@ class ParameterTable:
         return [
             name
             for name in self.names
-            if "bias" not in self._places[name].attribute
-            and not name.endswith("bias")
+            if self._is_weight(name)
             and wanted & self.kinds(name)
             and (includes_normalisation or not self.is_normalisation(name))
         ]
+
+    def _is_weight(self, name: str) -> bool:
+        """No bias, no scale of a layer's own, and of weight normalisation the direction, not the magnitude."""
+        place = self._places[name]
+        if "bias" in place.attribute or name.endswith("bias"):
+            return False
+        siblings = place.module._parameters
+        if place.attribute == "original0" and "original1" in siblings:
+            return False
+        if place.attribute.endswith("_g") and f"{place.attribute[:-2]}_v" in siblings:
+            return False
+        return self[name].dim() >= 2 or "weight" in place.attribute or place.attribute.startswith("original")
 
     def tensors(self) -> dict[str, Tensor]:
         """All parameters by normalised name."""

@@ -73,6 +73,11 @@ def test_every_room_has_its_level() -> None:
     assert rooms <= set(LEVEL)
 
 
+def test_every_room_is_a_package_that_gets_installed() -> None:
+    rooms = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert all((room / "__init__.py").exists() for room in rooms)
+
+
 def loaded(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(' '.join(sys.modules))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

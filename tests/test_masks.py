@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from schedengine.errors import CheckpointError
-from schedengine.masks import Applied, MaskStore
+from schedengine.errors import CheckpointError, SchedEngineError
+from schedengine.masks import Applied, MaskStore, Mode
 from schedengine.selection import ParameterTable
 
 
@@ -199,3 +199,37 @@ def test_masks_can_be_applied_to_a_copy() -> None:
     _, copy = store([5.0, 6.0])
     masks.apply_to_(nn.ModuleDict({"module": copy}))
     assert copy.weight.tolist() == [[5.0, 0.0]]
+
+
+@pytest.mark.parametrize("mode", ["hidden", "dense"])
+def test_a_kept_value_that_is_readmitted_shows_at_once(mode: Mode) -> None:
+    masks, layer = store([1.0, 2.0, 3.0])
+    masks.set_("p", "weight", mask(0, 1, 1), Applied(mode))
+    masks.apply_()
+    masks.set_("p", "weight", mask(1, 1, 0), Applied(mode))
+    masks.apply_()
+    assert layer.weight.tolist() == [[1.0, 2.0, 0.0]]
+
+
+def test_an_update_without_the_kept_values_is_an_error() -> None:
+    masks, _ = store([1.0, 2.0])
+    masks.set_("p", "weight", mask(1, 0), Applied("dense"))
+    masks.apply_()
+    with pytest.raises(SchedEngineError, match="before_parameter_optimization was not called"):
+        masks.after_update_()
+
+
+def test_the_applied_form_has_the_layout_of_the_weight() -> None:
+    layer = nn.Conv2d(4, 4, 3, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    masks = MaskStore(ParameterTable(layer))
+    masks.set_("p", "weight", torch.ones(4, 4, 3, 3, dtype=torch.bool))
+    assert masks._of("all")[0].masks[0].stride() == layer.weight.stride()
+
+
+def test_masks_follow_a_model_to_another_device() -> None:
+    masks, layer = store([1.0, 2.0])
+    masks.set_("p", "weight", mask(1, 0))
+    layer.to("meta")
+    masks.refresh_()
+    owned = masks.owned("p", "weight")
+    assert owned is not None and owned.device.type == "meta"

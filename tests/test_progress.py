@@ -197,3 +197,31 @@ def test_the_window_around_an_epoch_is_found() -> None:
     occasions = Occasions((epochs(0, 2), epochs(5, 7)))
     assert occasions.containing(Progress(6)) == epochs(5, 7)
     assert occasions.containing(Progress(3)) is None
+
+
+def test_a_step_does_not_go_through_all_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    occasions = Occasions.of(epochs(10 * number, 10 * number + 10) for number in range(100))
+    assert occasions.at(Progress(505, None, 4)) is not None
+    asked: list[Window] = []
+    for method in ("index", "count", "contains"):
+        original = getattr(Window, method)
+        monkeypatch.setattr(Window, method, lambda self, *rest, call=original: asked.append(self) or call(self, *rest))
+    for step in range(4):
+        occasions.at(Progress(505, step, 4))
+        occasions.containing(Progress(505, step, 4))
+    assert len(asked) <= 4 * 2
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 5), st.booleans(), st.booleans()), min_size=1, max_size=5))
+def test_an_occasion_is_the_first_window_that_has_an_instant_there(drawn: list[tuple[int, int, bool, bool]]) -> None:
+    windows = [
+        steps(3 * start + 1, 3 * start + 4 * length, 2) if in_steps else epochs(start, start, None, is_end=is_end)
+        for start, length, in_steps, is_end in drawn
+    ]
+    occasions = Occasions.of(windows)
+    for epoch, step in [(epoch, step) for epoch in range(15) for step in (None, 0, 1, 2)]:
+        progress = Progress(epoch, step, 3)
+        found = [window for window in occasions.windows if window.index(progress) is not None]
+        occasion = occasions.at(progress)
+        assert (occasion and occasion.window) == (found[0] if found else None)

@@ -195,3 +195,14 @@ def test_a_key_that_fits_no_selected_parameter_is_an_error() -> None:
         ScheduleError, match="allocation.fc.wieght: fits none of the selected parameters; did you mean fc.w"
     ):
         values({"fc.*": 0.1, "fc.wieght": 0.2}, "fc.weight")
+
+
+def test_of_a_weight_norm_the_direction_is_picked() -> None:
+    model = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 3)), nn.Linear(3, 2))
+    assert pick({}, model) == ["0.parametrizations.weight.original1", "1.weight"]
+
+
+def test_a_scale_of_a_layer_is_no_weight() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3))
+    model[0].alpha = nn.Parameter(torch.ones(1))
+    assert pick({}, model) == ["0.weight"]

@@ -139,7 +139,9 @@ class PlateauPolicy(Policy):
         if self.own.at(Progress(context.progress.epoch, None, context.progress.steps_per_epoch)) is None:
             return
         assert context.optimizer is not None
-        self._state = self.schedule.react(self._state, context.metrics)
+        # As torch's: lowers the rate that the optimizer has, which another policy may have set.
+        rates = [float(group["lr"]) for group in context.optimizer.param_groups]
+        self._state = self.schedule.react({**self._state, "lr": rates}, context.metrics)
         write_(context.optimizer, self.schedule.values_of(self._state))
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 from schedengine.policies.base import Context, Policy
@@ -56,14 +55,17 @@ class PruningPolicy(Policy):
         progress = context.progress
         if self.own.at_end(progress):
             self._cut(context, progress, is_end=True)
+            context.masks.apply_()  # whatever the pruner says: there may be no next step to wait for
         if self.keep_mask and any(self._ends(window, progress) for window in self.own.windows):
             self.pruner.keep_(context.masks)
 
     @staticmethod
     def _ends(window: Window, progress: Progress) -> bool:
-        """Whether a window's last epoch is this one; an instant lasts for its epoch."""
-        stop = window.stop if window.every is not None else window.start + Moment(Fraction(1))
-        return stop.is_epoch and stop.epochs == progress.epoch + 1
+        """Whether a window ends in or with this epoch; an instant lasts for its epoch."""
+        steps = progress.steps_per_epoch or 1  # unknown before the first step, which nothing in steps comes before
+        if window.every is None and not window.is_end:
+            return window.start.step(steps) // steps == progress.epoch
+        return -(-window.stop.step(steps) // steps) == progress.epoch + 1
 
     def _refreshes(self, progress: Progress) -> bool:
         assert self.refresh is not None

@@ -75,7 +75,7 @@ class BoundPruner:
         self.by_name = by_name
         self.lenient = lenient or spec.optional
         self._measured: dict[str, float] = {}
-        self._start: float | None = None
+        self._zeros: dict[str, int] | None = None
 
     def cut_(
         self,
@@ -164,27 +164,31 @@ class BoundPruner:
             return None, by_limit(self.spec, layers, self._limits(layers))
         ramp, allocation = self.spec.sparsity, self.spec.allocation
         assert ramp is not None
-        start = self._start_sparsity(layers)
+        zeros = self._first_zeros(layers)
+        weights = {layer.name: layer.weight.numel() for layer in layers}
         if self.by_name is not None:
-            targets = {name: ramp.at(number, count, to=level, start=start) for name, level in self.by_name.items()}
-            weights = {layer.name: layer.weight.numel() for layer in layers}
+            targets = {
+                name: ramp.at(number, count, to=level, start=_start(zeros[name], weights[name]))
+                for name, level in self.by_name.items()
+            }
             total = sum(targets[name] * weights[name] for name in weights) / sum(weights.values())
             return total, by_level(self.spec, layers, targets)
-        target = ramp.at(number, count, start=start)
+        target = ramp.at(number, count, start=_start(sum(zeros.values()), sum(weights.values())))
         assert not isinstance(allocation, dict)
         if allocation.scope == "global":
             return target, by_total(self.spec, layers, target)
         shapes = {layer.name: tuple(layer.weight.shape) for layer in layers}
         return target, by_level(self.spec, layers, allocation.levels(shapes, target))
 
-    def _start_sparsity(self, layers: list[Layer]) -> float:
-        """Sparsity before the first cut, which targets of nested masks never go below."""
-        if self._start is None:
-            weights = sum(layer.weight.numel() for layer in layers)
-            zeros = weights - sum(int(layer.weight.count_nonzero()) for layer in layers)
+    def _first_zeros(self, layers: list[Layer]) -> dict[str, int]:
+        """Zeros of each parameter before the first cut, which targets of nested masks never go below."""
+        if self._zeros is None:
             nested = self.spec.update.removed(torch.ones(1, dtype=torch.bool)) is not None
-            self._start = zeros / weights if nested and zeros < weights else 0.0
-        return self._start
+            self._zeros = {
+                layer.name: layer.weight.numel() - int(layer.weight.count_nonzero()) if nested else 0
+                for layer in layers
+            }
+        return self._zeros
 
     def _limits(self, layers: list[Layer]) -> dict[str, float]:
         threshold = self.spec.threshold
@@ -232,8 +236,14 @@ class BoundPruner:
 
     def state_dict(self) -> dict[str, Any]:
         """What it remembers from its first cut: plain numbers."""
-        return {"measured": dict(self._measured), "start": self._start}
+        return {"measured": dict(self._measured), "zeros": self._zeros and dict(self._zeros)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
-        self._measured, self._start = dict(state["measured"]), state["start"]
+        self._measured = dict(state["measured"])
+        self._zeros = None if state["zeros"] is None else dict(state["zeros"])
+
+
+def _start(zeros: int, weights: int) -> float:
+    """Sparsity that a ramp starts from; a weight of zeros only has none to speak of."""
+    return zeros / weights if zeros < weights else 0.0

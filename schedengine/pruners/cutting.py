@@ -96,7 +96,9 @@ def _candidate(layer: Layer, pruner: Pruner, allocation: Allocation, whole: Scor
     def by_layers(start: int, stop: int) -> Tensor:
         return whole.of(layer)[start:stop]
 
-    is_chunked = pruner.criterion.elementwise and allocation.elementwise and size == 1
+    # A weight in another layout (channels_last) would be copied as a whole for every chunk.
+    is_flat = layer.weight.is_contiguous()
+    is_chunked = pruner.criterion.elementwise and allocation.elementwise and size == 1 and is_flat
     return Candidate(layer.name, groups, size, by_chunks if is_chunked else by_layers, layer.removed)
 
 
@@ -134,7 +136,9 @@ def by_limit(pruner: Pruner, layers: list[Layer], limits: Mapping[str, float]) -
         if layer.removed is not None:
             stays = stays & ~layer.removed
         if pruner.min_keep and int(stays.sum()) < pruner.min_keep:
-            best = scores.sort(descending=True, stable=True).indices[: pruner.min_keep]
+            # What is gone for good comes last: its kept value may be large.
+            free = scores if layer.removed is None else scores.masked_fill(layer.removed, -torch.inf)
+            best = free.sort(descending=True, stable=True).indices[: pruner.min_keep]
             stays = torch.zeros_like(stays).index_fill_(0, best, True) | stays
         keep[layer.name] = stays
     return Verdict(keep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -79,6 +79,7 @@ class _Binder:
         occasions = [self._occasions(number, policy) for number, policy in enumerate(self.schedule.policies)]
         self._check_optimizer()
         self._check_overlaps(occasions)
+        self._check_ends(occasions)
         if self.problems:
             raise ScheduleError(self.problems)
         policies = [
@@ -206,10 +207,27 @@ class _Binder:
             if policy.kind != "pruner":
                 continue
             others = taken.setdefault(policy.instance, [])
-            if any(window.overlaps(other) for window in own.windows for other in others):
+            message = None
+            if _has_overlap(own.windows):
+                message = "overlaps in time with itself; name one of the phases, or of the instants"
+            elif _has_overlap([*others, *own.windows]):
                 message = f"overlaps in time with another policy of pruner {policy.instance!r}; use one of them"
+            if message is not None:
                 self.problems.append(self.schedule.problem(f"policies[{number}]", message))
-            others.extend(own.windows)
+            else:
+                others.extend(own.windows)
+
+    def _check_ends(self, occasions: list[Occasions]) -> None:
+        """Cuts that the run ends before would only be missed at its end; version 1 files are warned then."""
+        epochs = self.timeline.epochs
+        if epochs is None or self.schedule.effects == "warn":
+            return
+        for number, (policy, own) in enumerate(zip(self.schedule.policies, occasions, strict=True)):
+            if policy.kind != "pruner" or self.schedule.pruners[policy.instance].optional:
+                continue
+            if any(window.outlasts(epochs, self.steps_per_epoch) for window in own.windows):
+                message = f"has cuts that a run of {epochs} epochs ends before; change one, or write 'optional: true'"
+                self.problems.append(self.schedule.problem(f"policies[{number}]", message))
 
     def _check_rates(self, policies: list[BoundPolicy]) -> None:
         """Ask every schedule for its first rates: a span that is unknown or too short shows now, not in mid-run."""
@@ -237,3 +255,14 @@ class _Binder:
                 policy.pruner.check_target(self.table, count)
             except SchedEngineError as error:
                 self.problems.append(self.schedule.problem(f"pruners.{policy.pruner.name}.sparsity", str(error)))
+
+
+def _has_overlap(windows: Sequence[Window]) -> bool:
+    """Whether two of them overlap. In order of time it is enough to look at the one that reaches furthest so far."""
+    furthest: Window | None = None
+    for window in Occasions.of(windows).windows:
+        if furthest is not None and furthest.overlaps(window):
+            return True
+        if furthest is None or window.stop.epochs >= furthest.stop.epochs:
+            furthest = window
+    return False

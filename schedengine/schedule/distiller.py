@@ -457,12 +457,19 @@ class _Policies:
                 self.problems.append(arguments.problem(f"a policy with a {kind} has no such argument", key=key))
 
     def _pruner(self, name: Node, arguments: Node | None, fields: dict[str, Any]) -> str:
-        """Put a policy's ``args`` on its pruner; a second policy with others gets a pruner of its own."""
+        """Put a policy's ``args`` on its pruner.
+
+        A second policy gets a pruner of its own if its arguments are others, or if the pruner has a ramp: in Distiller
+        each policy's window has the whole ramp.
+        """
         axes = self._axes(arguments, fields) if arguments is not None else {}
         pruners = self.instances["pruner"]
-        known = self._args.setdefault(name.value, axes)
         target = str(name.value)
-        if known != axes:
+        is_again = target in self._args
+        known = self._args.setdefault(target, axes)
+        sparsity = pruners[target].value.get("sparsity")
+        is_ramp = sparsity is not None and sparsity.is_mapping and "from" in sparsity.value
+        if known != axes or (is_again and is_ramp):
             target = next(new for number in range(2, 1000) if (new := f"{name.value}_{number}") not in pruners)
             source = pruners[name.value]
             unchanged = {key: value for key, value in source.value.items() if key not in known}

@@ -123,5 +123,5 @@ def test_tensorboard_gets_a_row_an_epoch(run: Run) -> None:
 def test_without_tensorboard_its_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.utils, "tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    code, _, errors = run("--schedule", "s.yaml", *FAKE, "--epochs", 1, "--tensorboard")
+    code, _, errors = run("--schedule", "s.yaml", *FAKE, "--epochs", 2, "--tensorboard")
     assert code == 1 and "pip install 'schedengine[tensorboard]'" in errors

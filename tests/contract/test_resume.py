@@ -58,7 +58,8 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     **{
         f"ramp {name}": pruning(sparsity={"ramp": name, **RAMP_FIELDS.get(name, {"to": 0.8})}) for name in RAMPS.names()
     },
-    **{f"update {name}, {mode}": pruning(update=name, pruned=mode)
+    **{f"update {name}, {mode}": {**pruning(update=name, pruned=mode),
+                                  "policies": [{"pruner": "p", "during": "run", "keep_mask": mode == "forward"}]}
        for name in UPDATES.names() for mode in ("zero", "hidden", "dense", "forward")},
     **{f"optimizer state {how}": pruning(optimizer_state=how) for how in ("mask", "keep", "reset")},
     "threshold std": {**pruning(), "pruners": {"p": {"threshold": {"std": 0.5}, "update": "reselect"}}},

@@ -91,3 +91,13 @@ def test_two_dtypes_take_one_operation_each() -> None:
         model, sgd(model), epochs=1
     )
     assert step_operations(scheduler, model) == ["aten::_foreach_mul_.List"] * 2
+
+
+def test_a_cut_copies_a_weight_in_another_layout_a_few_times_only() -> None:
+    model = nn.Conv2d(600, 600, 3, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    scheduler = load_schedule(
+        {"version": 2, "pruners": {"p": {"sparsity": 0.5}}, "policies": [{"pruner": "p", "at": "start"}]}
+    ).bind(model, epochs=1)
+    with Operations() as operations:
+        scheduler.on_epoch_begin(0)
+    assert operations.names.count("aten::clone") <= 4

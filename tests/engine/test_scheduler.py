@@ -220,6 +220,18 @@ def test_the_state_of_another_schedule_is_refused(change: Mapping[str, Any], mes
         scheduler.load_state_dict({**scheduler.state_dict(), **change})
 
 
+def test_the_state_of_other_policies_is_refused() -> None:
+    model = small_model()
+    policies = [{"pruner": "p", "at": "start"}, {"lr_scheduler": "l", "during": "run"}]
+    sections = {"version": 2, "pruners": {"p": HALF}, "lr_schedulers": {"l": {"class": "linear"}}}
+    one, other = (
+        load_schedule({**sections, "policies": order}).bind(model, sgd(model), epochs=1)
+        for order in (policies, policies[::-1])
+    )
+    with pytest.raises(CheckpointError, match=r"policies\[0\] is of another kind"):
+        other.load_state_dict(one.state_dict())
+
+
 def test_version_1_masks_take_effect_with_the_first_step() -> None:
     model = small_model()
     document = {

@@ -123,3 +123,14 @@ def test_a_warm_up_longer_than_its_window_is_an_error_before_training() -> None:
     document = one({"class": "linear", "warmup": "100st"}, {"during": "run"})
     with pytest.raises(ScheduleError, match="100"):
         load_schedule({"version": 2, **document}).bind(model, sgd(model), epochs=2, steps_per_epoch=3)
+
+
+def test_a_plateau_goes_on_from_the_rate_that_another_policy_left() -> None:
+    document = {
+        "lr_schedulers": {"s": {"class": "step", "drops": [1]}, "p": {"class": "ReduceLROnPlateau"}},
+        "policies": [
+            {"lr_scheduler": "s", "during": "run", "until": 2},
+            {"lr_scheduler": "p", "during": "run", "from": 2},
+        ],
+    }
+    assert rates(document, epochs=4, steps=1) == pytest.approx([0.1, 0.01, 0.01, 0.01])

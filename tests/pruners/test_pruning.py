@@ -10,7 +10,7 @@ import torch
 from loops import one_pruner, sgd, small_model, train
 from torch import nn
 
-from schedengine import EffectError, PruningScheduler, ScheduleError
+from schedengine import EffectError, PruningScheduler, ScheduleError, load_schedule
 from schedengine.errors import EffectWarning
 
 CONV, FC = "0.weight", "5.weight"  # 54 and 240 weights
@@ -235,11 +235,79 @@ def test_a_skipped_cut_is_an_error_at_the_end_of_the_run() -> None:
         scheduler.on_epoch_end(1)
 
 
-def test_a_window_past_the_end_is_an_error_at_the_end_of_the_run() -> None:
+@pytest.mark.parametrize("policy", [{"at": [0, 7]}, {"at": "8st"}, {"during": "run", "until": 3}])
+def test_a_cut_past_the_end_of_the_run_is_an_error_before_it(policy: dict[str, Any]) -> None:
+    with pytest.raises(ScheduleError, match="has cuts that a run of 2 epochs ends before"):
+        one_pruner({"sparsity": 0.5}, policy).bind(small_model(), epochs=2, steps_per_epoch=4)
+
+
+@pytest.mark.parametrize("policy", [{"at": "end"}, {"at": "7st"}, {"during": "run", "from": 1, "until": 3, "every": 2}])
+def test_a_window_may_end_after_the_run_if_its_cuts_do_not(policy: dict[str, Any]) -> None:
+    one_pruner({"sparsity": 0.5}, policy).bind(small_model(), epochs=2, steps_per_epoch=4)
+
+
+def test_a_missed_cut_is_an_error_at_the_end_of_the_run() -> None:
     model = small_model()
-    scheduler = one_pruner({"sparsity": 0.5}, {"at": [0, 7]}).bind(model, epochs=2)
+    scheduler = one_pruner({"sparsity": 0.5}, {"at": ["0st", "7st"]}).bind(model, epochs=1)  # 4 steps an epoch
     with pytest.raises(EffectError, match="1 of its 2 cuts"):
         train(scheduler, model, sgd(model))
+
+
+def test_weights_that_regrew_by_the_end_of_the_run_are_an_error() -> None:
+    with pytest.raises(EffectError, match="0 are 0 at the end of the run; keep_mask: true makes them so"):
+        run({"sparsity": 0.5, "pruned": "forward", "criterion": "random"}, {"at": "start"})
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [{"during": "run", "until": "6st", "every": "1st"}, {"at": "2st"}, {"at": "0.5ep"}, {"at": "end"}, {"at": 1},
+     {"during": "run", "until": 2, "every": 1}],
+)  # fmt: skip
+def test_keep_mask_makes_masks_hold_after_any_window(policy: dict[str, Any]) -> None:
+    scheduler, model = run({"sparsity": 0.5, "pruned": "dense"}, {**policy, "keep_mask": True})
+    assert scheduler.masks.weight(FC) is not None and not scheduler.masks.state_dict()["masters"]
+    assert zeros(model, CONV) + zeros(model, FC) == 147
+
+
+def test_a_cut_at_the_end_takes_effect_at_once() -> None:
+    _, model = run({"sparsity": 0.5, "apply": "step"}, {"at": "end"})
+    assert zeros(model, CONV) + zeros(model, FC) == 147
+
+
+def test_levels_start_from_the_sparsity_of_each_parameter() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model[5].weight.view(-1)[:216] = 0.0  # type: ignore[operator, union-attr]
+    levels = {"allocation": {CONV: 0.25, FC: 0.95}, "sparsity": {"ramp": "constant"}}
+    one_pruner(levels, {"at": "start"}).bind(model, epochs=1).on_epoch_begin(0)
+    assert (zeros(model, CONV), zeros(model, FC)) == (14, 228)
+
+
+def test_the_weights_that_must_stay_are_none_that_were_pruned() -> None:
+    layer = nn.Linear(4, 1, bias=False)
+    layer.weight.data = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    scheduler = one_pruner({"threshold": 2.5, "pruned": "dense"}, {"during": "run"}).bind(layer, epochs=2)
+    scheduler.on_epoch_begin(0)
+    scheduler.masks.weight("weight").copy_(torch.tensor([[5.0, 1.0, 1.0, 2.0]]))
+    scheduler.on_epoch_begin(1)
+    mask = scheduler.masks.mask("weight")
+    assert mask is not None and mask.tolist() == [[False, False, False, True]]
+
+
+@pytest.mark.parametrize("at", [1, [0, 1]])
+def test_an_instant_in_another_policys_window_is_refused(at: object) -> None:
+    policies = [{"pruner": "p", "during": "run"}, {"pruner": "p", "at": at}]
+    schedule = load_schedule({"version": 2, "pruners": {"p": {"sparsity": 0.5}}, "policies": policies})
+    with pytest.raises(ScheduleError, match=r"policies\[1\]: overlaps in time with another policy of pruner 'p'"):
+        schedule.bind(small_model(), epochs=3)
+
+
+def test_a_policy_that_overlaps_itself_is_refused() -> None:
+    schedule = one_pruner(
+        {"sparsity": 0.5}, {"during": ["run", "b"]}, phases=[{"name": "b", "epochs": 2}, {"name": "c", "epochs": 1}]
+    )
+    with pytest.raises(ScheduleError, match=r"policies\[0\]: overlaps in time with itself"):
+        schedule.bind(small_model())
 
 
 def test_optional_softens_an_error_to_a_warning() -> None:

@@ -177,12 +177,20 @@ def test_wrong_args_are_refused(args: str, message: str) -> None:
 
 
 def test_a_second_policy_with_other_args_gets_a_pruner_of_its_own() -> None:
-    text = version1(AGP).replace(
+    text = version1("class: SparsityLevelParameterPruner, levels: {weight: 0.5}").replace(
         "policies: [", f"policies: [{{pruner: {{instance_name: p, args: {{keep_mask: true}}}}, {WHEN}}}, "
     )
     assert len(load_schedule(text).pruners) == 1
     other = text.replace("keep_mask", "mask_on_forward_only")
     assert [pruner.pruned for pruner in load_schedule(other).pruners.values()] == ["forward", "zero"]
+
+
+def test_every_policy_of_a_gradual_pruner_has_the_whole_ramp() -> None:
+    later = WHEN.replace(": 0", ": 20").replace(": 10", ": 30")
+    text = version1(AGP).replace("policies: [", f"policies: [{{pruner: {{instance_name: p}}, {later}}}, ")
+    schedule = load_schedule(text)
+    assert [policy.pruner for policy in schedule.policies] == ["p", "p_2"]
+    assert schedule.pruners["p"] == schedule.pruners["p_2"]
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------
