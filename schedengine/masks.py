@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from schedengine.errors import CheckpointError, SchedEngineError
+from schedengine.errors import CheckpointError, ModelError, SchedEngineError
 from schedengine.selection import ParameterTable
 
 Mode = Literal["zero", "hidden", "dense", "forward"]
@@ -254,6 +254,8 @@ class MaskStore:
         """Apply the masks to a copy of the model (an EMA, a teacher): one with the same parameter names."""
         other = ParameterTable(model)
         for name in self._owned:
+            if name not in other or other[name].shape != self._table[name].shape:
+                raise ModelError(f"the copy has no parameter {name!r} of this shape; masks fit copies of the model")
             mask = self.mask(name)
             assert mask is not None
             other[name].mul_(mask.to(other[name].device))
@@ -265,7 +267,7 @@ class MaskStore:
             mask = self.mask(name)
             if mask is None or self._applied[name].mode == "forward":
                 continue
-            parameter = self._table[name].detach()
+            parameter = self._table.effective(name)
             pruned = torch.where(mask.to(parameter.device), torch.zeros_like(parameter), parameter)
             if not bool(torch.isfinite(pruned).all()):
                 found[name] = "a non-finite weight stands under the mask; training has diverged"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from schedengine.errors import CheckpointError, EffectError, EffectWarning, SchedEngineError
 from schedengine.masks import MaskStore
 from schedengine.policies.base import Context, Policy
+from schedengine.policies.pruning import PruningPolicy
 from schedengine.progress import Progress
 from schedengine.pruners.bound import BoundPruner, Cut
 from schedengine.selection import ParameterTable
@@ -101,6 +102,13 @@ class PruningScheduler:
         self._steps_per_epoch = steps_per_epoch
         self._is_lenient = is_lenient
         self._next_epoch = 0
+        self._begun: int | None = None
+        self._has_cuts_on_steps = any(
+            not window.is_epochs
+            for policy in self.policies
+            if isinstance(policy, PruningPolicy)
+            for window in policy.own.windows
+        )
         self._context = Context(model, optimizer, table, masks, total_epochs=total_epochs)
         self._hooks = {
             hook: [policy for policy in self.policies if getattr(type(policy), hook) is not getattr(Policy, hook)]
@@ -128,6 +136,7 @@ class PruningScheduler:
     def on_epoch_begin(self, epoch: int, optimizer: torch.optim.Optimizer | None = None, **kwargs: Any) -> None:
         """Before an epoch: cuts on whole epochs, learning rates."""
         del kwargs
+        self._begun = epoch
         self.masks.refresh_()
         self._fire("on_epoch_begin", Progress(epoch, None, self._steps_per_epoch), optimizer)
 
@@ -136,6 +145,10 @@ class PruningScheduler:
     ) -> None:
         """Before a forward pass: cuts on steps, learning rates; masks that were computed but not applied take
         effect."""
+        if self._begun != epoch:
+            raise SchedEngineError(
+                f"on_minibatch_begin of epoch {epoch} without on_epoch_begin({epoch}), where cuts happen; call it first"
+            )
         self._fire("on_minibatch_begin", self._at(epoch, minibatch_id, minibatches_per_epoch), optimizer)
         if self.masks.is_pending:
             self.masks.apply_()
@@ -230,6 +243,11 @@ class PruningScheduler:
                 f"step {step} of {steps_per_epoch} in epoch {epoch}: steps count from 0 to steps_per_epoch - 1; "
                 "with gradient accumulation both count updates, not micro-batches"
             )
+        if self._steps_per_epoch not in (None, steps_per_epoch) and self._has_cuts_on_steps:
+            raise SchedEngineError(
+                f"epoch {epoch} has {steps_per_epoch} steps, and {self._steps_per_epoch} were said or seen before; "
+                "cuts at steps need epochs of one length: use drop_last, or write times in epochs"
+            )
         self._steps_per_epoch = steps_per_epoch
         return Progress(epoch, step, steps_per_epoch)
 
@@ -288,6 +306,7 @@ class PruningScheduler:
         return {
             "version": STATE_VERSION,
             "next_epoch": self._next_epoch,
+            "begun": self._begun,
             "steps_per_epoch": self._steps_per_epoch,
             "masks": self.masks.state_dict(),
             "pruners": list(self.pruners),
@@ -301,6 +320,9 @@ class PruningScheduler:
         Raises:
             CheckpointError: the state is of another version, schedule or model.
         """
+        missing = self.state_dict().keys() - state.keys()
+        if state.get("version") == STATE_VERSION and missing:
+            raise CheckpointError(f"the scheduler state lacks {', '.join(sorted(missing))}; it is damaged, or not one")
         if state.get("version") != STATE_VERSION:
             raise CheckpointError(
                 f"the scheduler state has version {state.get('version')!r}; this release reads {STATE_VERSION}"
@@ -325,4 +347,5 @@ class PruningScheduler:
         self.masks.load_state_dict(state["masks"])
         self._context.cuts[:] = [Cut(**cut) for cut in state["cuts"]]
         self._next_epoch = state["next_epoch"]
+        self._begun = state["begun"]
         self._steps_per_epoch = state["steps_per_epoch"]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
+import torch
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
 from torch import Tensor, nn
 
@@ -92,6 +93,16 @@ class ParameterTable:
         """The parameter that carries this (normalised) name now."""
         place = self._places[name]
         return place.module._parameters[place.attribute]  # type: ignore[return-value]  # registered, hence not None
+
+    @torch.no_grad()
+    def effective(self, name: str) -> Tensor:
+        """What the layer computes with: the parameter, or what a parametrization of the same shape makes of it."""
+        place = self._places[name]
+        parameter = self[name].detach()
+        if place.module is place.owner:
+            return parameter
+        made = getattr(place.owner, name.rpartition(".")[2], None)
+        return made.detach() if isinstance(made, Tensor) and made.shape == parameter.shape else parameter
 
     def layer(self, name: str) -> nn.Module:
         """The layer that a parameter belongs to."""

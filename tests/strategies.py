@@ -201,7 +201,8 @@ def policies(draw: st.DrawFn, kind: str, instance: str, stretches: Sequence[str]
     if draw(st.booleans()):
         start = draw(st.integers(0, 99))
         given["from_"], given["until"] = f"{start}%", f"{draw(st.integers(start + 1, 100))}%"
-    given["every"] = draw(st.none() | times(units=["st"]) | st.just("0.01ep"))
+    steps = st.nothing() if kind == "regularizer" else times(units=["st"])
+    given["every"] = draw(st.none() | steps | st.just("0.01ep"))
     return Policy(**given)
 
 

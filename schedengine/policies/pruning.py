@@ -9,6 +9,9 @@ from schedengine.policies.base import Context, Policy
 from schedengine.progress import Moment, Occasion, Occasions, Progress, Window, known
 from schedengine.pruners.bound import BoundPruner
 
+MOST_CUTS = 10_000
+"""How many cuts are remembered: with a cut at every step there is no end to them."""
+
 
 class PruningPolicy(Policy):
     """Cuts at its own instants; their numbers are counted over all policies of the pruner.
@@ -89,7 +92,10 @@ class PruningPolicy(Policy):
             target_number=slow[0],
             target_count=slow[1],
         )
+        if context.cuts and (context.cuts[-1].pruner, context.cuts[-1].number) == (cut.pruner, cut.number):
+            context.cuts.pop()  # a refresh stands for the cut that it repeats
         context.cuts.append(cut)
+        del context.cuts[:-MOST_CUTS]
 
     def _target(self, occasion: Occasion, at: Progress) -> tuple[int, int]:
         if self.targets is None:

@@ -11,14 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schedengine.errors import EffectError, EffectWarning
+from schedengine.errors import EffectError, EffectWarning, SchedEngineError
+from schedengine.granularity import GRANULARITIES
 from schedengine.masks import Applied, MaskStore
 from schedengine.progress import Progress
-from schedengine.pruners.cutting import Layer, Verdict, by_level, by_limit, by_total
+from schedengine.pruners.cutting import Layer, Verdict, by_level, by_limit, by_total, reachable
 from schedengine.pruners.pruner import Pruner
 from schedengine.selection import ParameterTable
+from schedengine.sparsity.allocation import Allocation
 
 logger = logging.getLogger(__name__)
+NEGLIGIBLE = 0.01
+"""Share of the weights by which protected groups may keep a target from being reached without a word."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,8 @@ class BoundPruner:
             masks.set_(self.name, name, mask, self.spec.applied, replace=self.spec.masks == "replace")
         if self.spec.apply == "cut":
             masks.apply_()
-        if optimizer is not None and self.spec.optimizer_state != "keep":
-            masks.mask_optimizer_state_(optimizer, self.names, reset=self.spec.optimizer_state == "reset")
+        if optimizer is not None and self.spec.momentum != "keep":
+            masks.mask_optimizer_state_(optimizer, self.names, reset=self.spec.momentum == "reset")
         weights = sum(layer.weight.numel() for layer in layers)
         cut = Cut(
             self.name,
@@ -126,20 +130,28 @@ class BoundPruner:
         return cut
 
     def check_target(self, table: ParameterTable, count: int) -> None:
-        """Whether the last of ``count`` cuts has a target that can be shared among these parameters.
+        """Whether the last of ``count`` cuts has a target that these parameters can reach.
 
         Raises:
             SchedEngineError: it has not; says why.
         """
         ramp, allocation = self.spec.sparsity, self.spec.allocation
         assert ramp is not None
+        shapes = {name: tuple(table[name].shape) for name in self.names}
+        target: float | dict[str, float]
         if self.by_name is not None:
-            for level in self.by_name.values():
-                ramp.at(count, count, to=level)
-            return
-        target = ramp.at(count, count)
-        if not isinstance(allocation, dict) and allocation.scope == "parameter":
-            allocation.levels({name: tuple(table[name].shape) for name in self.names}, target)
+            target = {name: ramp.at(count, count, to=level) for name, level in self.by_name.items()}
+        else:
+            target = ramp.at(count, count)
+            if isinstance(allocation, Allocation) and allocation.scope == "parameter":
+                target = allocation.levels(shapes, target)
+        reach = reachable(self.spec, shapes, target)
+        if reach.shortfall > NEGLIGIBLE and not self.lenient:
+            raise SchedEngineError(
+                f"asks {reach.asked:.4g} of these weights to be gone, and {reach.most:.4g} can go: in every parameter "
+                f"{self.spec.min_keep} group(s) of granularity {GRANULARITIES.name_of(self.spec.granularity)} stay "
+                "(min_keep); lower the target, choose smaller groups, or write 'optional: true'"
+            )
 
     def keep_(self, masks: MaskStore) -> None:
         """Make the last masks hold for good: pruned weights are 0 from now on, kept values are dropped."""
@@ -149,6 +161,10 @@ class BoundPruner:
         masks.apply_()
 
     def _layer(self, name: str, masks: MaskStore, number: int, progress: Progress) -> Layer:
+        if masks.weight(name).is_meta:
+            raise SchedEngineError(
+                f"pruner {self.name!r}: {name} has no values yet (meta device); load the weights first"
+            )
         keep = masks.owned(self.name, name)
         # One kept weight keeps its group: the mask is made of whole groups, so the maximum says it exactly.
         groups = None if keep is None else self.spec.granularity.group(keep).any(dim=1)
@@ -184,10 +200,7 @@ class BoundPruner:
         """Zeros of each parameter before the first cut, which targets of nested masks never go below."""
         if self._zeros is None:
             nested = self.spec.update.removed(torch.ones(1, dtype=torch.bool)) is not None
-            self._zeros = {
-                layer.name: layer.weight.numel() - int(layer.weight.count_nonzero()) if nested else 0
-                for layer in layers
-            }
+            self._zeros = {layer.name: _zeros(layer.weight) if nested else 0 for layer in layers}
         return self._zeros
 
     def _limits(self, layers: list[Layer]) -> dict[str, float]:
@@ -244,6 +257,12 @@ class BoundPruner:
         self._zeros = None if state["zeros"] is None else dict(state["zeros"])
 
 
+def _zeros(weight: Tensor) -> int:
+    """How many weights are 0. A parameter of zeros only was initialised so, and is not sparse."""
+    zeros = weight.numel() - int(weight.count_nonzero())
+    return zeros if zeros < weight.numel() else 0
+
+
 def _start(zeros: int, weights: int) -> float:
-    """Sparsity that a ramp starts from; a weight of zeros only has none to speak of."""
-    return zeros / weights if zeros < weights else 0.0
+    """Sparsity that a ramp starts from."""
+    return zeros / weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -142,3 +143,39 @@ def by_limit(pruner: Pruner, layers: list[Layer], limits: Mapping[str, float]) -
             stays = torch.zeros_like(stays).index_fill_(0, best, True) | stays
         keep[layer.name] = stays
     return Verdict(keep)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a target can be met.
+
+    Args:
+        asked: fraction of the weights that it asks to be gone.
+        most: fraction that can go.
+    """
+
+    asked: float
+    most: float
+
+    @property
+    def shortfall(self) -> float:
+        """Fraction of the weights by which the target must be missed."""
+        return max(0.0, self.asked - self.most)
+
+
+def reachable(pruner: Pruner, shapes: Mapping[str, tuple[int, ...]], target: float | Mapping[str, float]) -> Reach:
+    """What protected groups leave of a target: one for all weights together, or one for each parameter."""
+    asked = most = 0
+    weights = sum(math.prod(shape) for shape in shapes.values())
+    for name, shape in shapes.items():
+        groups, size = pruner.granularity.groups(shape), pruner.granularity.size(shape)
+        removable = max(0, groups - pruner.min_keep)
+        if isinstance(target, Mapping):
+            wanted = removal_count(target[name], groups, pruner.rounding)
+            asked += wanted * size
+            most += min(wanted, removable) * size
+        else:
+            most += removable * size
+    if not isinstance(target, Mapping):
+        asked = removal_count(target, weights, pruner.rounding)
+    return Reach(asked / weights, min(asked, most) / weights)

@@ -42,7 +42,8 @@ class Pruner:
         pruned: zero, hidden (the value is kept), dense (the kept value trains on), forward (masked in the forward pass
             only).
         mask_gradients: also set the gradients of pruned weights to 0.
-        optimizer_state: at a cut, mask the state (momentum) of pruned weights, keep it, or reset the parameter's.
+        optimizer_state: at a cut, mask the state (momentum) of pruned weights, keep it, or reset the parameter's;
+            default: mask, but keep where pruned weights train on (dense).
         min_keep: groups that stay in every parameter, whatever the target.
         rounding: of the number of groups to remove: nearest (halves up), or floor as Distiller does.
         ties: equal scores at the limit go by position until the count is exact, or all go as in Distiller.
@@ -62,7 +63,7 @@ class Pruner:
     update: Annotated[InstanceOf[Update], Component(UPDATES)] = Shrink()
     pruned: Mode = "zero"
     mask_gradients: Annotated[bool, Field(strict=True)] = False
-    optimizer_state: Literal["mask", "keep", "reset"] = "mask"
+    optimizer_state: Literal["mask", "keep", "reset"] | None = None
     min_keep: Annotated[int, Field(ge=0, strict=True)] = 1
     rounding: Literal["nearest", "floor"] = "nearest"
     ties: Literal["position", "all"] = "position"
@@ -82,6 +83,11 @@ class Pruner:
         return self
 
     def _check_target(self, ramp: Ramp) -> None:
+        values = list(getattr(ramp, "values", ()))
+        if isinstance(self.update, Shrink) and values != sorted(values):
+            raise ValueError(
+                f"the list falls ({values}), and masks that shrink give nothing back; use 'update: reselect'"
+            )
         takes_target, target = hasattr(ramp, "to"), getattr(ramp, "to", None)
         if not isinstance(self.allocation, dict):
             if takes_target and target is None:
@@ -92,6 +98,11 @@ class Pruner:
             raise ValueError("'allocation' gives each parameter its sparsity; use a ramp that has 'to'")
         elif target is not None:
             raise ValueError("'allocation' gives each parameter its sparsity; remove 'to' from 'sparsity'")
+
+    @property
+    def momentum(self) -> Literal["mask", "keep", "reset"]:
+        """What becomes of optimizer state at a cut, with the default filled in."""
+        return self.optimizer_state or ("keep" if self.pruned == "dense" else "mask")
 
     @property
     def applied(self) -> Applied:

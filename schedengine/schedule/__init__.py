@@ -1,14 +1,14 @@
 """YAML <-> objects, both dialects of one language.
 
-    source.py        text -> a tree of values with their places
-    distiller.py     Distiller's dialect, rewritten into ours
-    fields.py        what a registered class says of its keys
-    reader.py        tree -> objects; every problem with its place
-    writer.py        objects -> plain values
-    document.py      Phase, Policy, Schedule
-    load.py          load_schedule, dump, file_config
-    plan.py          phases -> the time axis, policies -> windows on it
-    bind.py          a schedule on a model -> PruningScheduler
-    describe.py      docstrings as data
-    json_schema.py   the language as a JSON Schema
+source.py        text -> a tree of values with their places
+distiller.py     Distiller's dialect, rewritten into ours
+fields.py        what a registered class says of its keys
+reader.py        tree -> objects; every problem with its place
+writer.py        objects -> plain values
+document.py      Phase, Policy, Schedule
+load.py          load_schedule, dump, file_config
+plan.py          phases -> the time axis, policies -> windows on it
+bind.py          a schedule on a model -> PruningScheduler
+describe.py      docstrings as data
+json_schema.py   the language as a JSON Schema
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -80,6 +81,7 @@ class _Binder:
         self._check_optimizer()
         self._check_overlaps(occasions)
         self._check_ends(occasions)
+        self._check_modes(pruners)
         if self.problems:
             raise ScheduleError(self.problems)
         policies = [
@@ -228,6 +230,18 @@ class _Binder:
             if any(window.outlasts(epochs, self.steps_per_epoch) for window in own.windows):
                 message = f"has cuts that a run of {epochs} epochs ends before; change one, or write 'optional: true'"
                 self.problems.append(self.schedule.problem(f"policies[{number}]", message))
+
+    def _check_modes(self, pruners: Mapping[str, BoundPruner]) -> None:
+        """One parameter has one treatment of its pruned weights, unless a later pruner takes over from another."""
+        for one, other in itertools.combinations(pruners.values(), 2):
+            shared = [name for name in other.names if name in one.names]
+            if not shared or one.spec.pruned == other.spec.pruned or other.spec.masks == "replace":
+                continue
+            message = (
+                f"is {other.spec.pruned}, and {one.name!r}, which also prunes {shared[0]}, has {one.spec.pruned}; "
+                "use the same, or write 'masks: replace' where the second takes over from the first"
+            )
+            self.problems.append(self.schedule.problem(f"pruners.{other.name}.pruned", message))
 
     def _check_rates(self, policies: list[BoundPolicy]) -> None:
         """Ask every schedule for its first rates: a span that is unknown or too short shows now, not in mid-run."""

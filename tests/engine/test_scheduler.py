@@ -75,6 +75,7 @@ def test_an_open_window_needs_a_length() -> None:
 
 def test_micro_batches_counted_as_steps_are_an_error() -> None:
     scheduler = one_pruner(HALF, {"at": "start"}).bind(small_model(), epochs=1)
+    scheduler.on_epoch_begin(0)
     with pytest.raises(SchedEngineError, match="step 2 of 2 in epoch 0"):
         scheduler.on_minibatch_begin(0, 2, 2)
 
@@ -251,3 +252,44 @@ def test_version_1_masks_take_effect_with_the_first_step() -> None:
     assert zeros(model) == 0
     step_once(scheduler, model, sgd(model), 0, 0, 1)
     assert zeros(model) == 48
+
+
+def test_steps_without_the_beginning_of_their_epoch_are_an_error() -> None:
+    scheduler = one_pruner(HALF, {"at": "start"}).bind(small_model(), epochs=1)
+    with pytest.raises(SchedEngineError, match=r"without on_epoch_begin\(0\)"):
+        scheduler.on_minibatch_begin(0, 0, 2)
+
+
+def test_epochs_of_different_lengths_are_an_error_where_cuts_are_placed_by_steps() -> None:
+    scheduler = one_pruner(HALF, {"at": "3st"}).bind(small_model(), epochs=2)
+    scheduler.on_epoch_begin(0)
+    scheduler.on_minibatch_begin(0, 0, 10)
+    with pytest.raises(SchedEngineError, match="epoch 0 has 7 steps, and 10 were"):
+        scheduler.on_minibatch_begin(0, 1, 7)
+
+
+def test_a_copy_of_another_model_is_refused() -> None:
+    scheduler = one_pruner(HALF, {"at": "start"}).bind(small_model(), epochs=1)
+    scheduler.on_epoch_begin(0)
+    with pytest.raises(SchedEngineError, match="no parameter '0.weight'"):
+        scheduler.apply_masks_(nn.Linear(2, 2))
+
+
+def test_a_state_that_is_none_is_refused() -> None:
+    scheduler = one_pruner(HALF, {"at": "start"}).bind(small_model(), epochs=1)
+    with pytest.raises(CheckpointError, match="lacks begun, cuts"):
+        scheduler.load_state_dict({"version": 1})
+
+
+def test_a_model_without_values_is_an_error_at_the_cut() -> None:
+    scheduler = one_pruner(HALF, {"at": "start"}).bind(small_model().to("meta"), epochs=1)
+    with pytest.raises(SchedEngineError, match="meta device"):
+        scheduler.on_epoch_begin(0)
+
+
+def test_a_parametrization_that_fills_zeros_again_is_an_error() -> None:
+    model = nn.Sequential(torch.nn.utils.parametrizations.orthogonal(nn.Linear(6, 6, bias=False)))
+    scheduler = one_pruner(HALF, {"at": "start"}).bind(model, epochs=1)
+    scheduler.on_epoch_begin(0)
+    with pytest.raises(SchedEngineError, match="0.weight: .* pruned weights are not 0"):
+        scheduler.on_epoch_end(0)

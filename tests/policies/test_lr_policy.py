@@ -73,6 +73,7 @@ def test_a_tensor_rate_is_filled_in_place() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, capturable=False, foreach=False)
     document = one({"class": "linear", "from": 0.4}, {"during": "run"})
     scheduler = load_schedule({"version": 2, **document}).bind(model, optimizer, epochs=1)
+    scheduler.on_epoch_begin(0)
     scheduler.on_minibatch_begin(0, 1, 2)
     assert optimizer.param_groups[0]["lr"] is rate and float(rate) == pytest.approx(0.2)
 
@@ -82,6 +83,7 @@ def test_one_cycle_moves_the_momentum_too() -> None:
     optimizer = sgd(model)
     document = one({"class": "OneCycleLR", "max_lr": 0.4}, {"during": "run", "every": "1st"})
     scheduler = load_schedule({"version": 2, **document}).bind(model, optimizer, epochs=1)
+    scheduler.on_epoch_begin(0)
     scheduler.on_minibatch_begin(0, 0, 10)
     assert optimizer.param_groups[0]["momentum"] == pytest.approx(0.95)
     scheduler.on_minibatch_begin(0, 2, 10)

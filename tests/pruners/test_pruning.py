@@ -156,7 +156,7 @@ def test_an_absolute_threshold_removes_what_is_at_or_below_it() -> None:
 
 def test_every_parameter_keeps_one_group() -> None:
     model = nn.Linear(1, 1, bias=False)
-    scheduler = one_pruner({"sparsity": 0.9}, {"at": "start"}).bind(model, epochs=1)
+    scheduler = one_pruner({"sparsity": 0.9, "optional": True}, {"at": "start"}).bind(model, epochs=1)
     scheduler.on_epoch_begin(0)
     assert model.weight.count_nonzero() == 1 and scheduler.cuts[0].removed == 0
 
@@ -213,6 +213,37 @@ def test_the_end_of_a_phase_counts_for_a_slow_ramp() -> None:
     axes = {"sparsity": {"ramp": "linear", "to": 0.8, "every": 1}}
     scheduler, _ = run(axes, {"at": "end"}, epochs=2)
     assert scheduler.cuts[0].target == 0.8
+
+
+def test_momentum_of_pruned_weights_lives_on_where_they_train_on() -> None:
+    """Dynamic pruning with feedback has dense momentum; zeroed weights have none."""
+    for pruned, is_kept in (("dense", True), ("zero", False)):
+        model = small_model()
+        optimizer = sgd(model)
+        scheduler = one_pruner({"sparsity": 0.5, "pruned": pruned}, {"at": 1}).bind(model, optimizer, epochs=2)
+        train(scheduler, model, optimizer, epochs=range(1))
+        scheduler.on_epoch_begin(1)
+        mask = scheduler.masks.mask(FC)
+        momentum = optimizer.state[dict(model.named_parameters())[FC]]["momentum_buffer"]
+        assert mask is not None and bool((momentum[~mask] != 0).any()) == is_kept
+
+
+def test_a_layer_of_zeros_only_is_not_sparse_yet() -> None:
+    model = small_model()
+    nn.init.zeros_(dict(model.named_parameters())[FC])
+    scheduler = one_pruner({"sparsity": 0.2}, {"at": "start"}).bind(model, epochs=1)
+    scheduler.on_epoch_begin(0)
+    assert scheduler.cuts[0].asked == 59  # 0.2 of 294
+
+
+def test_two_treatments_of_one_parameter_are_an_error() -> None:
+    first = one_pruner({"sparsity": 0.5}, {"at": 0})
+    second = load_schedule(
+        {"version": 2, "pruners": {"q": {"sparsity": 0.5, "pruned": "dense"}}, "policies": [{"pruner": "q", "at": 1}]}
+    )
+    both = type(first)(pruners={**first.pruners, **second.pruners}, policies=(*first.policies, *second.policies))
+    with pytest.raises(ScheduleError, match=r"pruners.q.pruned: is dense, and 'p'"):
+        both.bind(small_model(), epochs=2)
 
 
 # --- effects ----------------------------------------------------------------------------------------------------------
@@ -344,6 +375,27 @@ def test_a_granularity_that_does_not_fit_is_an_error_with_the_parameter() -> Non
 def test_an_allocation_that_cannot_reach_the_target_is_an_error_before_training() -> None:
     with pytest.raises(ScheduleError, match="uniform_plus"):
         run({"allocation": "uniform_plus", "sparsity": 0.95}, {"at": "start"})
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"parameters": FC, "granularity": "tensor", "sparsity": 0.8},
+        {"min_keep": 100, "sparsity": 0.8},
+        {"granularity": "filter", "allocation": {CONV: 0.9}, "sparsity": {"ramp": "constant"}},
+    ],
+    ids=["one group", "min_keep", "few filters"],
+)
+def test_a_target_that_protected_groups_forbid_is_an_error_before_training(axes: dict[str, Any]) -> None:
+    with pytest.raises(ScheduleError, match=r"pruners.p.sparsity: asks .* of these weights to be gone, and .* can go"):
+        run(axes, {"at": "start"})
+    assert run({**axes, "optional": True}, {"at": "start"})[0].cuts
+
+
+def test_a_list_that_falls_needs_reselection() -> None:
+    with pytest.raises(ScheduleError, match="the list falls"):
+        one_pruner({"sparsity": {"list": [0.5, 0.3]}}, {"at": [0, 1]})
+    one_pruner({"sparsity": {"list": [0.5, 0.3]}, "update": "reselect", "pruned": "dense"}, {"at": [0, 1]})
 
 
 def test_a_list_of_another_length_is_an_error_before_training() -> None:
