@@ -115,7 +115,8 @@ def _build(root: Node, problems: list[Problem]) -> Schedule:
             reader.problems.append(root.problem(f"unknown section; {what}", key=key))
         elif node.value is None:
             reader.problems.append(root.problem("the section is empty; fill it or remove it", key=key))
-        elif not _is_foreign(key, node, reader.problems):
+        else:
+            reader.said += _foreign(key, node, reader.problems)
             values[key] = reader.field(SECTIONS[key], node)
     if "policies" not in root.value:
         reader.problems.append(root.problem("needs 'policies': what acts, and when"))
@@ -142,17 +143,18 @@ def _marks(node: Node) -> list[tuple[str, Any]]:
     return found + [entry for child in children for entry in _marks(child)]
 
 
-def _is_foreign(section: str, node: Node, problems: list[Problem]) -> bool:
-    """Whether a part of a section is in Distiller's dialect: said once for each, instead of key by key."""
+def _foreign(section: str, node: Node, problems: list[Problem]) -> list[Node]:
+    """The parts of a section in Distiller's dialect: said once for each, instead of key by key."""
     parts = list(node.value.values()) if node.is_mapping else node.value if node.is_list else []
     words = {"policies": _WHEN, "pruners": ("class",), "regularizers": ("class",)}.get(section, ())
-    before = len(problems)
+    found = []
     for part in parts:
         key = next((word for word in words if part.child(word) is not None), None)
         if key is not None:
             what = f"{key!r} belongs to version 1, Distiller's dialect; write 'version: 1', or the version 2 form"
             problems.append(part.problem(f"{what}: {_INSTEAD[section]}", key=key))
-    return len(problems) > before
+            found.append(part)
+    return found
 
 
 def _check_references(root: Node, policies: Any) -> list[Problem]:

@@ -33,6 +33,8 @@ class Reader:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.said: list[Node] = []
+        """Mappings whose problem has been told already; they are not read."""
 
     def spec(self, cls: type, node: Node, *, ignore: Sequence[str] = ()) -> Any:
         """An instance of ``cls`` from a mapping, or ``FAILED``.
@@ -40,6 +42,8 @@ class Reader:
         Args:
             ignore: keys that the caller has read already.
         """
+        if any(node is one for one in self.said):
+            return FAILED
         if not node.is_mapping:
             self.problems.append(
                 node.problem(f"must be a mapping of {', '.join(fields_of(cls))} (got {show(node.plain())})")

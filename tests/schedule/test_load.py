@@ -283,3 +283,10 @@ def test_any_document_is_a_schedule_or_a_list_of_problems(document: dict[str, An
         assert isinstance(load_schedule(document), Schedule)
     except ScheduleError as error:
         assert error.problems and all(problem.message for problem in error.problems)
+
+
+def test_a_foreign_part_hides_no_problem_of_its_neighbours() -> None:
+    text = "version: 2\npolicies:\n- {pruner: p, starting_epoch: 3}\n- {pruner: q, at: start}\n"
+    with pytest.raises(ScheduleError) as error:
+        load_schedule(text)
+    assert [problem.path for problem in error.value.problems] == ["policies[0].starting_epoch", "policies[1].pruner"]
