@@ -28,6 +28,7 @@ from schedengine.sparsity import ALLOCATIONS, RAMPS
 
 PAGE = Path(__file__).parent / "yaml.md"
 SCHEMA = Path(__file__).parent.parent / "schedules" / "schedule.schema.json"
+_NOTES = {"kwargs": " (blocks)"}
 SECTIONS: list[tuple[str, str, type, list[Registry]]] = [
     ("phases", "Stretches of the run, in order.", Phase, []),
     (
@@ -122,8 +123,9 @@ def _version_1() -> Iterator[str]:
         ("pruners", distiller.PRUNERS, distiller.PRUNERS_LATER),
         ("regularizers", distiller.REGULARIZERS, distiller.REGULARIZERS_LATER),
     ):
-        for name in rows:
-            yield f"| `{section}` | `{name}` | yes |"
+        for name, row in rows.items():
+            missing = ", ".join(f"`{key}`{_NOTES.get(key, '')}" for key in row.takes)
+            yield f"| `{section}` | `{name}` | yes{', without ' if missing else ''}{missing} |"
         for name in later:
             yield f"| `{section}` | `{name}` | not yet: an error with the line |"
     yield "| `lr_schedulers` | every class above with a capital letter | yes; `PolynomialLR` is Distiller's |"

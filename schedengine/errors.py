@@ -99,16 +99,24 @@ class EffectWarning(UserWarning):
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
     """The part of a message that says what would be right: the nearest names, else all of them if few.
 
+    Case does not count; a name that differs in nothing else is the only one.
+
     Example:
         >>> did_you_mean("magnitud", ["magnitude", "random"])
         'did you mean magnitude?'
+        >>> did_you_mean("cifar10", ["CIFAR10", "CIFAR100"])
+        'did you mean CIFAR10?'
         >>> did_you_mean("xyz", ["magnitude", "random"])
         'known: magnitude, random'
     """
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=most, cutoff=0.6)
+    spelled: dict[str, list[str]] = {}
+    for item in names:
+        spelled.setdefault(item.casefold(), []).append(item)
+    wanted = name.casefold()
+    near = [wanted] if wanted in spelled else difflib.get_close_matches(wanted, spelled, n=most, cutoff=0.6)
     if near:
-        return f"did you mean {' or '.join(near)}?"
+        return f"did you mean {' or '.join(item for folded in near for item in spelled[folded])}?"
     if not names:
         return "none is known"
     shown = ", ".join(names[:24])

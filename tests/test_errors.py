@@ -32,6 +32,12 @@ def test_near_names_come_instead_of_all() -> None:
     assert did_you_mean("magnitud", ["magnitude", "random"]) == "did you mean magnitude?"
 
 
+def test_case_does_not_count() -> None:
+    assert did_you_mean("cifar10", ["CIFAR10", "CIFAR100"]) == "did you mean CIFAR10?"
+    assert did_you_mean("STEPLR", ["StepLR", "LinearLR"]) == "did you mean StepLR?"
+    assert did_you_mean("linear", ["Linear", "LINEAR"]) == "did you mean LINEAR or Linear?"
+
+
 def test_all_names_come_where_none_is_near() -> None:
     assert did_you_mean("xyz", ["random", "magnitude", "random"]) == "known: magnitude, random"
     assert did_you_mean("xyz", []) == "none is known"

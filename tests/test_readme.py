@@ -48,6 +48,10 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / link).exists(), link
 
 
+def test_the_reference_says_what_a_class_of_distillers_lacks() -> None:
+    assert "| `L1Regularizer` | yes, without `threshold_criteria` |" in (ROOT / "docs" / "yaml.md").read_text()
+
+
 def test_the_reference_is_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None and spec.loader is not None

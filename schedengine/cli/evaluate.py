@@ -42,6 +42,7 @@ def evaluate(
     from schedengine.training.compute import Compute
     from schedengine.training.evaluate import evaluate as measure
     from schedengine.training.session import build
+    from schedengine.training.trial import check_fits
     from schedengine.zoo.data import load_data
     from schedengine.zoo.weights import load_weights
 
@@ -56,6 +57,7 @@ def evaluate(
     network, compute = build(model, loaded, classes), Compute()
     load_weights(network, weights)
     compute.place_(network)
+    check_fits(network, model, loaded, data, classes, compute)
     loader = loaded.loader(split.value, batch_size=batch_size, seed=seed, workers=workers)
     _show({"split": split.value, **measure(network, loader, compute).plain(), **_zeros(network)}, as_json)
 

@@ -27,10 +27,15 @@ Validation = Annotated[
 Root = Annotated[Path | None, typer.Option("--root", help="Folder of torchvision's data sets.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")]
 ImageSize = Annotated[
-    int | None, typer.Option("--image-size", min=1, help="Cut and scale pictures to this many pixels.")
+    int | None,
+    typer.Option("--image-size", min=1, help="Cut and scale pictures to this many pixels; not for the digits."),
 ]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that load data of a factory.")]
 Classes = Annotated[
     int | None, typer.Option("--classes", min=1, help="Outputs of the model; default: as the data have.")
+]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="package.module that registers classes of your own; may be given again."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

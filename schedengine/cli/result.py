@@ -48,7 +48,7 @@ def _notes(result: Report, folder: Path) -> list[str]:
     best = result.best
     if best is not None and best.top1 is not None:
         notes.append(
-            f"best epoch at sparsity {best.sparsity:.3f}: {best.epoch}, top-1 {percent(best.top1)} on validation, "
-            f"{folder / best.file}"
+            f"best epoch at sparsity {best.sparsity:.3f}: {best.epoch} (counted from 0), "
+            f"top-1 {percent(best.top1)} on validation, {folder / best.file}"
         )
     return notes

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from schedengine.training.report import Report
     from schedengine.training.run import RunFolder
     from schedengine.training.session import Session
+    from schedengine.training.train import Watch
 
 
 def train(
@@ -49,6 +50,7 @@ def train(
     amp: Annotated[Amp, typer.Option("--amp", help="Mixed precision.")] = Amp.OFF,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout; faster on some GPUs.")] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the model.")] = False,
+    plugin: options.Plugin = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files into the run's folder.")
     ] = False,
@@ -81,10 +83,12 @@ def train(
         "amp": amp.value,
         "channels_last": channels_last,
         "compile": compile_,
+        "plugin": plugin or [],
     }
     try:
+        watches = _watches(out, tensorboard=tensorboard)
         folder, session = _resumed(context, out, asked) if resume else _begun(out, asked)
-        result = _run(folder, session, tensorboard=tensorboard)
+        result = _run(folder, session, watches)
     except KeyboardInterrupt:
         is_begun = (out / "run.json").exists()
         hint = f"; go on with: schedengine train --resume --out {out}" if is_begun else " before the run began"
@@ -107,7 +111,9 @@ def _begun(out: Path, asked: Mapping[str, Any]) -> tuple[RunFolder, Session]:
 
     RunFolder.check_free(out)
     session = Session.of(settings, Path(settings.schedule))
-    return RunFolder.create(out, settings), session
+    if asked["lr"] is not None and session.ignores_lr():
+        typer.echo("note: --lr has no effect: the schedule names its own learning rates from the first step", err=True)
+    return RunFolder.create(out, settings, session.data), session
 
 
 def _resumed(context: typer.Context, out: Path, asked: Mapping[str, Any]) -> tuple[RunFolder, Session]:
@@ -128,13 +134,17 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _run(folder: RunFolder, session: Session, *, tensorboard: bool) -> Report:
-    from schedengine.training.train import Watch, train
+def _watches(out: Path, *, tensorboard: bool) -> list[Watch]:
+    """Made before the run's folder, which is not begun for want of a library."""
+    if not tensorboard:
+        return []
+    from schedengine.integrations.tensorboard import TensorBoard
+
+    return [TensorBoard(out / "tensorboard")]
+
+
+def _run(folder: RunFolder, session: Session, watches: list[Watch]) -> Report:
+    from schedengine.training.train import train
 
     with ProgressBar() as bar:
-        watches: list[Watch] = [bar]
-        if tensorboard:
-            from schedengine.integrations.tensorboard import TensorBoard
-
-            watches.append(TensorBoard(folder.path / "tensorboard"))
-        return train(folder, session, *watches)
+        return train(folder, session, bar, *watches)

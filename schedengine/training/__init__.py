@@ -2,6 +2,7 @@
 
 settings     everything a user can ask of a run, checked
 session      the objects of a run, made from its settings: data, model, optimizer, scheduler
+trial        whether the model takes the images, tried before the run
 loop         one epoch with the scheduler's callbacks in place: read this to port a loop of your own
 compute      where and in which precision numbers are computed
 evaluate     loss and accuracy of a model on one split

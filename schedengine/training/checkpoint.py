@@ -16,8 +16,8 @@ import torch
 
 from schedengine.errors import CheckpointError
 from schedengine.zoo.atomic import replacing
+from schedengine.zoo.weights import CHECKPOINT_MARK
 
-MARK = "schedengine training checkpoint"
 VERSION = 1
 
 
@@ -31,7 +31,7 @@ def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
     """
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
-            torch.save({"mark": MARK, "version": VERSION, "state": dict(state)}, file)
+            torch.save({"mark": CHECKPOINT_MARK, "version": VERSION, "state": dict(state)}, file)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -61,7 +61,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not a checkpoint of schedengine: holds more than tensors and numbers"
         ) from error
-    if not isinstance(content, dict) or content.get("mark") != MARK:
+    if not isinstance(content, dict) or content.get("mark") != CHECKPOINT_MARK:
         raise CheckpointError(f"{path}: not a checkpoint of schedengine; expected one that `schedengine train` wrote")
     if content.get("version") != VERSION:
         raise CheckpointError(f"{path}: has version {content.get('version')!r}; this release reads {VERSION}")

@@ -1,13 +1,14 @@
 """The folder of a run: what it was asked, how far it is, and what came out.
 
 schedule.yaml                the schedule's text as used
-run.json                     settings, versions, device
+run.json                     settings, what the data are and are normalised with, versions, machine
 metrics.csv                  a row for each epoch
 sparsity.csv                 a row for each epoch and parameter
 checkpoint.pt, .previous.pt  what a killed run goes on from
 best-<sparsity>.safetensors  the best weights at each sparsity reached; best.json lists them
 model.safetensors            the weights at the end
 result.json                  the table at the end
+unverified.safetensors       the weights where a schedule's missed effect stopped the run
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from schedengine.reports.csv import CsvLog
 from schedengine.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from schedengine.training.settings import Settings
 from schedengine.zoo.atomic import replacing
+from schedengine.zoo.splits import Data
 
 METRICS = (
     "epoch",
@@ -77,7 +79,7 @@ class RunFolder:
             raise SchedEngineError(f"{path} holds a run already; go on with it (--resume), or choose another --out")
 
     @classmethod
-    def create(cls, path: Path, settings: Settings) -> RunFolder:
+    def create(cls, path: Path, settings: Settings, data: Data) -> RunFolder:
         """A new run.
 
         Raises:
@@ -90,7 +92,7 @@ class RunFolder:
         except OSError as error:
             raise SchedEngineError(f"{path}: cannot hold the run: {error.strerror}; choose another --out") from error
         folder = cls(path, settings)
-        folder.write("run.json", {"settings": settings.plain(), **_surroundings()})
+        folder.write("run.json", {"settings": settings.plain(), "data": data.plain(), **_surroundings()})
         return folder
 
     @classmethod

@@ -11,7 +11,10 @@ import torch
 from torch import nn
 
 from schedengine.errors import CheckpointError, ModelError, SchedEngineError
+from schedengine.lr.shapes import Shape
+from schedengine.policies.lr import LRPolicy
 from schedengine.policies.pruning import PruningPolicy
+from schedengine.progress import Moment
 from schedengine.schedule.bind import bind
 from schedengine.schedule.document import Schedule
 from schedengine.schedule.load import load_schedule
@@ -23,7 +26,9 @@ from schedengine.training.evaluate import Evaluation, evaluate
 from schedengine.training.loop import updates_per_epoch
 from schedengine.training.settings import Algorithm, Settings
 from schedengine.training.sparsity import Count, count_zeros, prunable, share_of_zeros
+from schedengine.training.trial import check_fits
 from schedengine.zoo.data import Data, load_data
+from schedengine.zoo.factory import import_plugins
 from schedengine.zoo.loader import Loader
 from schedengine.zoo.models import build_model
 from schedengine.zoo.splits import SplitName
@@ -70,6 +75,7 @@ class Session:
         Raises:
             SchedEngineError: whatever does not exist, or does not fit together.
         """
+        import_plugins(settings.plugin)
         document = load_schedule(schedule)
         if document.epochs is None and settings.epochs is None:
             raise SchedEngineError("the schedule has no phases to say how long the run is; give --epochs N")
@@ -87,6 +93,8 @@ class Session:
         if settings.weights is not None:
             load_weights(model, settings.weights)
         compute.place_(model)
+        check_fits(model, settings.model, data, settings.data, settings.classes, compute)
+        reseed(settings.seed, "bind")  # whatever the model drew on being tried
         optimizer = make_optimizer(model, settings)
         loader = _train_loader(data, settings)
         steps = updates_per_epoch(loader, settings.accumulate)
@@ -126,6 +134,13 @@ class Session:
         policies = [policy for policy in self.scheduler.policies if isinstance(policy, PruningPolicy)]
         starts = [window.start.step(steps) // steps for policy in policies for window in policy.own.windows]
         return min(starts, default=None)
+
+    def ignores_lr(self) -> bool:
+        """Whether the schedule names its own learning rates throughout, so that the settings' rate is never used."""
+        policies = [policy for policy in self.scheduler.policies if isinstance(policy, LRPolicy)]
+        starts = [window.start for policy in policies for window in policy.own.windows]
+        names_rate = (isinstance(policy.schedule, Shape) and policy.schedule.from_ is not None for policy in policies)
+        return Moment() in starts and all(names_rate)
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes while it trains."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
@@ -58,6 +58,7 @@ class Settings:
         amp: precision of the forward pass.
         channels_last: memory layout of images and convolutions.
         compile: whether ``torch.compile`` the model.
+        plugin: modules that register classes which the schedule names; see ``import_plugins``.
 
     Raises:
         SchedEngineError: a value out of range, or momentum where the optimizer has none.
@@ -85,6 +86,7 @@ class Settings:
     amp: Amp = Amp.OFF
     channels_last: bool = False
     compile: bool = False
+    plugin: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         optimizer, amp = Algorithm(self.optimizer), Amp(self.amp)
@@ -92,7 +94,7 @@ class Settings:
             raise SchedEngineError(f"--momentum {self.momentum}: {optimizer.value} has none; it is for sgd")
         usual = dict(zip(("lr", "momentum", "weight_decay"), _USUAL[optimizer]))
         filled = {name: value for name, value in usual.items() if getattr(self, name) is None}
-        for name, value in {**filled, "optimizer": optimizer, "amp": amp}.items():
+        for name, value in {**filled, "optimizer": optimizer, "amp": amp, "plugin": tuple(self.plugin)}.items():
             object.__setattr__(self, name, value)
         self._check()
 
@@ -116,7 +118,8 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """For a JSON file; ``from_plain`` reads it back."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+        plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+        return {**plain, "plugin": list(self.plugin)}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Settings:

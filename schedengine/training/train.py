@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
+from schedengine.errors import EffectError
 from schedengine.training.best import BestWeights
 from schedengine.training.compute import reseed
 from schedengine.training.evaluate import Evaluation
@@ -61,10 +63,19 @@ class _Training:
         for watch in self.watches:
             watch.begin(done, self.session.epochs, steps)
         for epoch in self.session.scheduler.epochs():
-            row = self._epoch(epoch)
+            try:
+                row = self._epoch(epoch)
+            except EffectError as error:
+                raise EffectError(f"{error}\nthe weights as they are: {self._rescue()}") from error
             for watch in self.watches:
                 watch.end(row)
         return self._finish()
+
+    def _rescue(self) -> Path:
+        """Keep weights that a schedule's missed effect stops at: hours may be in them."""
+        path = self.folder.path / "unverified.safetensors"
+        save_weights(self.session.model, path, {})
+        return path
 
     def _restore(self) -> int:
         """Go back to where the run was; how many epochs are done."""

@@ -43,7 +43,7 @@ def stack(count: int, read: Callable[[int], Image.Image], name: Callable[[int], 
             if pixels.shape != first:
                 raise DataError(
                     f"{name(number)} has {_size(pixels.shape)} pixels, {name(0)} has {_size(first)}; "
-                    "give an image size to bring them to one"
+                    "give --image-size N to bring them to one"
                 )
             out[number] = pixels
             is_gray = is_gray and gray
@@ -80,7 +80,7 @@ def _check_memory(needed: int) -> None:
     if needed > memory / 2:
         raise DataError(
             f"the images need {needed / 2**30:.1f} GiB of the {memory / 2**30:.1f} GiB of memory; "
-            "take a smaller image size, or write package.module:factory with a Dataset that reads them as needed"
+            "take a smaller --image-size, or write package.module:factory with a Dataset that reads them as needed"
         )
 
 

@@ -46,6 +46,8 @@ def image_folder(path: str | os.PathLike[str], *, size: int | None = None, cache
     Raises:
         DataError: no such folder, no pictures, classes in one split that train does not have, sizes that differ.
     """
+    if not str(path):
+        raise DataError("imagefolder: has no path; write imagefolder:PATH")
     root = Path(path).expanduser().resolve()
     folders = _split_folders(root)
     listed = {split: list(_pictures(folder)) for split, folder in folders.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -57,13 +57,17 @@ class Data:
         """Batches of one split; the arguments are those of ``Loader``.
 
         Raises:
-            DataError: there is no such split, or ``augment`` where nothing suits.
+            DataError: there is no such split, ``augment`` where nothing suits, or ``workers`` with nothing to do.
         """
         part: Split | None = getattr(self, split)
         if part is None:
-            raise DataError("there is no validation split; load the data with a validation share above 0")
+            raise DataError("there is no validation split; ask for a share of the images (--validation) above 0")
         if augment and self.augmentation is None:
             raise DataError("no augmentation suits these data; put one into the Dataset's transform, or set it in Data")
+        if workers and self._is_in_memory():
+            raise DataError(
+                f"--workers {workers}: the images are in memory; leave it out, it is for a factory's Datasets"
+            )
         return Loader(
             part,
             batch_size,
@@ -77,6 +81,15 @@ class Data:
             rank=rank,
             world=world,
         )
+
+    def _is_in_memory(self) -> bool:
+        return all(part is None or isinstance(part, Images) for part in (self.train, self.validation, self.test))
+
+    def plain(self) -> dict[str, Any]:
+        """For a file: classes, shape, and what images are normalised with; null where a Dataset does it itself."""
+        is_ours = isinstance(self.train, Images)
+        mean, std = (self.mean, self.std) if is_ours else (None, None)
+        return {"classes": self.classes, "shape": self.shape, "mean": mean, "std": std}
 
     def with_validation(self, share: float, seed: int) -> Data:
         """The same with a validation split: its own if it has one, else a random part of train.

@@ -88,7 +88,7 @@ def _open(name: str, key: str, word: str | bool, root: Path, download: bool) -> 
     try:
         return getattr(datasets, name)(root=str(root), download=download, **{key: word})
     except (OSError, RuntimeError, ImportError, ValueError) as problem:  # not there, no network, a missing reader
-        right = "the download failed" if download else "ask for the download (--download), or give another root"
+        right = "the download failed" if download else "ask for the download (--download), or another folder (--root)"
         raise DataError(f"{name} cannot be had from {root}: {problem}; {right}") from problem
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from schedengine.zoo.factory import call_factory
 from schedengine.zoo.splits import Data
 
 
-def user_data(reference: str, offered: Mapping[str, object]) -> Data:
+def user_data(reference: str, offered: Mapping[str, object], asked: Collection[str] = ()) -> Data:
     """What the factory returns, looked at for what a run needs to know.
 
     Args:
@@ -22,11 +22,12 @@ def user_data(reference: str, offered: Mapping[str, object]) -> Data:
             and augment by themselves. The number of classes is that of ``train.classes`` if it has it, else one more
             than the largest of ``train.targets``, ``train.labels`` or a TensorDataset's second tensor.
         offered: the arguments that the factory may name.
+        asked: those of them that it must name, since the user gave them.
 
     Raises:
         DataError: it cannot be called, or returns something else.
     """
-    made = call_factory(reference, offered, DataError)
+    made = call_factory(reference, offered, DataError, asked=asked)
     if isinstance(made, Data):
         return made
     if not isinstance(made, tuple) or len(made) not in (2, 3):

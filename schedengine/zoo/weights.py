@@ -23,6 +23,8 @@ from schedengine.zoo import inert_pickle
 from schedengine.zoo.atomic import replacing
 
 Value = TypeVar("Value")
+CHECKPOINT_MARK = "schedengine training checkpoint"
+"""What stands under ``mark`` in the file that a run goes on from, which is no file of weights."""
 _WRAPPERS = {"module", "_orig_mod"}
 _NESTED = ("state_dict", "model_state_dict", "model")
 _SHOWN = 5
@@ -121,6 +123,9 @@ def _read_torch(opened: IO[bytes]) -> object:
 def _state_in(content: object, where: str) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise ModelError(f"{where}: holds a whole object, not a state dict; save model.state_dict() instead")
+    if content.get("mark") == CHECKPOINT_MARK:
+        right = "give model.safetensors beside it, or, while the run goes on, one of best-*.safetensors"
+        raise ModelError(f"{where}: is what `schedengine train --resume` goes on from, not weights; {right}")
     for key in _NESTED:
         if isinstance(content.get(key), Mapping):
             return _state_in(content[key], f"{where}: {key}")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from schedengine.cli.app import main
+from schedengine.training.checkpoint import save_checkpoint
 from schedengine.zoo.models import build_model
 from schedengine.zoo.weights import save_weights
 
@@ -58,3 +59,16 @@ def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("schedengine.schedule.json_schema")
     code, shown, _ = run(capsys, "schema")
     assert code == 0 and "$schema" in json.loads(shown)
+
+
+def test_a_runs_checkpoint_is_no_file_of_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    save_checkpoint({"model": {}}, tmp_path / "checkpoint.pt")
+    code, _, errors = run(capsys, "evaluate", "--model", "digits_cnn", "--weights", tmp_path / "checkpoint.pt")
+    assert code == 1 and "not weights; give model.safetensors beside it" in errors
+
+
+def test_a_model_that_does_not_take_the_images_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    save_weights(build_model("squeezenet1_1", classes=10), tmp_path / "w.safetensors", {})
+    options = ("--data", "fake", "--image-size", 8, "--weights", tmp_path / "w.safetensors")
+    code, _, errors = run(capsys, "evaluate", "--model", "squeezenet1_1", *options)
+    assert code == 1 and "squeezenet1_1 does not take the images of fake, 3x8x8: " in errors

@@ -62,10 +62,42 @@ def test_schedule_and_model_are_needed_to_begin(run: Run, left_out: str) -> None
     assert code == 2 and left_out in errors
 
 
-def test_a_mistake_leaves_no_folder_behind(run: Run) -> None:
-    code, _, errors = run("--schedule", "s.yaml", "--model", "digits_cn", "--epochs", 1)
-    assert code == 1 and "did you mean digits_cnn" in errors
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--model", "digits_cn"), "did you mean digits_cnn"),
+        (
+            ("--model", "squeezenet1_1", "--data", "fake", "--image-size", 8),
+            "does not take the images of fake, 3x8x8: ",
+        ),
+        (("--model", "digits_cnn", "--workers", 2), "--workers 2: the images are in memory"),
+        (("--model", "digits_cnn", "--plugin", "no_such"), "--plugin no_such: cannot import no_such"),
+        (("--model", "digits_cnn", "--plugin", "a:b"), "--plugin a:b: not a module; write package.module"),
+    ],
+)
+def test_a_mistake_leaves_no_folder_behind(run: Run, given: tuple[object, ...], message: str) -> None:
+    code, _, errors = run("--schedule", "s.yaml", *given, "--epochs", 2)
+    assert code == 1 and message in errors
     assert not Path("run").exists()
+
+
+def test_the_best_epoch_is_said_to_count_from_0(run: Run) -> None:
+    _, shown, _ = run("--schedule", "s.yaml", *FAKE, "--epochs", 2)
+    assert "best epoch at sparsity 0.500: 1 (counted from 0), top-1" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "is_noted"),
+    [
+        ("{own: {class: cosine, from: 0.1}}", True),
+        ("{own: {class: cosine}}", False),
+        ("{own: {class: StepLR, step_size: 1}}", False),
+    ],
+)
+def test_a_rate_that_the_schedule_overrides_is_noted(run: Run, line: str, is_noted: bool) -> None:
+    Path("s.yaml").write_text(f"{SCHEDULE}  - {{lr_scheduler: own, during: run}}\nlr_schedulers: {line}\n")
+    code, _, errors = run("--schedule", "s.yaml", *FAKE, "--epochs", 2)
+    assert code == 0 and ("note: --lr has no effect" in errors) is is_noted
 
 
 def test_resuming_takes_the_runs_own_arguments(run: Run) -> None:
@@ -125,3 +157,4 @@ def test_without_tensorboard_its_extra_is_named(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     code, _, errors = run("--schedule", "s.yaml", *FAKE, "--epochs", 2, "--tensorboard")
     assert code == 1 and "pip install 'schedengine[tensorboard]'" in errors
+    assert not Path("run").exists()

@@ -55,6 +55,7 @@ def start(tmp_path: Path) -> Callable[..., tuple[RunFolder, Session]]:
         file.write_text(schedule)
         usual = {"model": "digits_cnn", "data": "fake", "image_size": 8, "batch_size": 128, "lr": 0.01}
         settings = Settings(schedule=str(file), **{**usual, **options})  # type: ignore[arg-type]
-        return RunFolder.create(tmp_path / "run", settings), Session.of(settings, file)
+        session = Session.of(settings, file)
+        return RunFolder.create(tmp_path / "run", settings, session.data), session
 
     return begin

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from schedengine.errors import CheckpointError
-from schedengine.training.checkpoint import MARK, load_checkpoint, previous, save_checkpoint
+from schedengine.training.checkpoint import CHECKPOINT_MARK, load_checkpoint, previous, save_checkpoint
 
 
 class Payload:
@@ -101,13 +101,13 @@ def test_a_pickle_is_refused_and_its_code_does_not_run(path: Path, tmp_path: Pat
 
 
 def test_a_forged_mark_does_not_make_code_run(path: Path, tmp_path: Path) -> None:
-    torch.save({"mark": MARK, "version": 1, "state": Payload(tmp_path / "ran")}, path)
+    torch.save({"mark": CHECKPOINT_MARK, "version": 1, "state": Payload(tmp_path / "ran")}, path)
     with pytest.raises(CheckpointError, match="more than tensors"):
         load_checkpoint(path)
     assert not (tmp_path / "ran").exists()
 
 
 def test_another_version_is_refused(path: Path) -> None:
-    torch.save({"mark": MARK, "version": 99, "state": {}}, path)
+    torch.save({"mark": CHECKPOINT_MARK, "version": 99, "state": {}}, path)
     with pytest.raises(CheckpointError, match="has version 99; this release reads 1"):
         load_checkpoint(path)

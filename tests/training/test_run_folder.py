@@ -11,6 +11,7 @@ import pytest
 from schedengine.errors import CheckpointError, EffectWarning, SchedEngineError
 from schedengine.training.run import RunFolder
 from schedengine.training.settings import Settings
+from schedengine.zoo.data import load_data
 
 TEXT = "# kept as it is\nversion: 2\npolicies: []\n"
 
@@ -19,7 +20,8 @@ TEXT = "# kept as it is\nversion: 2\npolicies: []\n"
 def create(tmp_path: Path) -> Callable[[], RunFolder]:
     def make() -> RunFolder:
         (tmp_path / "asked.yaml").write_text(TEXT)
-        return RunFolder.create(tmp_path / "run", Settings(str(tmp_path / "asked.yaml"), "digits_cnn", seed=3))
+        settings = Settings(str(tmp_path / "asked.yaml"), "digits_cnn", seed=3)
+        return RunFolder.create(tmp_path / "run", settings, load_data("fake", image_size=4))
 
     return make
 
@@ -30,6 +32,11 @@ def test_the_schedule_is_kept_verbatim_and_the_settings_as_they_were(create: Cal
     assert RunFolder.open(folder.path).settings == folder.settings
     content = json.loads((folder.path / "run.json").read_text())
     assert content["settings"]["seed"] == 3 and "torch" in content["versions"]
+
+
+def test_what_images_are_normalised_with_is_kept(create: Callable[[], RunFolder]) -> None:
+    data = json.loads((create().path / "run.json").read_text())["data"]
+    assert (data["classes"], data["shape"], data["mean"]) == (10, [3, 4, 4], [0.485, 0.456, 0.406])
 
 
 def test_a_folder_takes_one_run_only(create: Callable[[], RunFolder]) -> None:

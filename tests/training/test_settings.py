@@ -55,3 +55,9 @@ def test_every_difference_from_the_run_is_named() -> None:
 def test_settings_of_another_release_are_refused() -> None:
     with pytest.raises(CheckpointError, match="another release"):
         Settings.from_plain({"schedule": "s.yaml", "model": "m", "colour": "blue"})
+
+
+def test_plugins_are_part_of_the_settings() -> None:
+    made = settings(plugin=["mine.power"])
+    assert made.plain()["plugin"] == ["mine.power"]
+    assert Settings.from_plain(json.loads(json.dumps(made.plain()))) == made

@@ -150,6 +150,22 @@ def test_a_factory_that_returns_something_else_is_told(own: str, factory: str, m
         load_data(f"{own}:{factory}")
 
 
+@pytest.mark.parametrize("option", [{"image_size": 8}, {"root": "data"}, {"download": True}])
+def test_what_is_asked_of_a_factory_it_must_take(own: str, option: dict[str, object]) -> None:
+    with pytest.raises(DataError, match=f"own_data:two does not take {next(iter(option))}; leave it out"):
+        load_data(f"{own}:two", **option)  # type: ignore[arg-type]
+
+
+def test_workers_are_for_datasets(own: str) -> None:
+    assert load_data(f"{own}:two").loader("train", batch_size=4, workers=1).workers == 1
+    with pytest.raises(DataError, match="--workers 1: the images are in memory"):
+        load_data("digits").loader("train", batch_size=4, workers=1)
+
+
+def test_normalisation_of_datasets_is_their_own(own: str) -> None:
+    assert load_data(f"{own}:two").plain() == {"classes": 3, "shape": (1, 4, 4), "mean": None, "std": None}
+
+
 def test_augmenting_a_dataset_of_the_users_is_left_to_it(own: str) -> None:
     with pytest.raises(DataError, match="no augmentation suits"):
         load_data(f"{own}:two").loader("train", batch_size=4, augment=True)
@@ -159,14 +175,18 @@ def test_augmenting_a_dataset_of_the_users_is_left_to_it(own: str) -> None:
     ("name", "options", "message"),
     [
         ("digit", {}, "did you mean digits"),
-        ("cifar10", {}, "unknown data 'cifar10'"),
+        ("cifar10", {}, "unknown data 'cifar10'.*did you mean CIFAR10\\?"),
         ("digits", {"validation": 1.0}, r"in \[0, 1\)"),
         ("digits", {"validation": 0.0001}, "0 of 1438 images"),
-        ("digits", {"image_size": 32}, "8x8"),
+        ("digits", {"image_size": 32}, "--image-size has no effect: .*8x8.*it is for pictures"),
+        ("digits", {"download": True}, "--download has no effect"),
+        ("fake", {"root": "data"}, "--root has no effect.*torchvision"),
+        ("imagefolder:photos", {"root": "data"}, "--root has no effect.*imagefolder:PATH"),
         ("fake", {"image_size": 0}, "1 or more"),
         ("imagefolder:/nowhere", {}, "no such folder"),
+        ("imagefolder:", {}, "has no path; write imagefolder:PATH"),
     ],
 )
-def test_a_mistake_is_told_with_what_would_be_right(name: str, options: dict[str, float], message: str) -> None:
+def test_a_mistake_is_told_with_what_would_be_right(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_data(name, **options)  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def test_without_split_folders_a_fifth_of_each_class_is_the_test_split(root: Pat
 
 def test_sizes_that_differ_need_an_image_size(root: Path) -> None:
     paint(root / "test" / "apple" / "a.png", GREEN, (8, 6))
-    with pytest.raises(DataError, match=r"a.png has 8x6 pixels, .*0.png has 4x4; give an image size"):
+    with pytest.raises(DataError, match=r"a.png has 8x6 pixels, .*0.png has 4x4; give --image-size N"):
         load(root)
     assert load(root, image_size=5).shape == (3, 5, 5)
 
@@ -152,5 +152,5 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
 
 def test_more_than_the_memory_holds_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sysconf", lambda _name: 10)  # 100 bytes of memory
-    with pytest.raises(DataError, match="of memory; take a smaller image size"):
+    with pytest.raises(DataError, match="of memory; take a smaller --image-size"):
         load(root)
