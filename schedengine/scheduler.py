@@ -298,6 +298,20 @@ class PruningScheduler:
         """Apply the masks to a copy of the model, such as an EMA."""
         self.masks.apply_to_(model)
 
+    def take_over_(self, other: PruningScheduler | None, finished_epoch: int | None) -> None:
+        """Begin where a run under another schedule ended.
+
+        Args:
+            other: its masks are applied from now on, and its cuts count as made; None for none.
+            finished_epoch: the last epoch that was finished; None if this is a new run.
+        """
+        if other is not None:
+            self.masks.load_state_dict(other.masks.state_dict())
+            self.masks.apply_()
+            self.cuts[:] = other.cuts
+        if finished_epoch is not None:
+            self._next_epoch = finished_epoch + 1
+
     def state_dict(self) -> dict[str, Any]:
         """All that the run cannot tell from the callbacks' arguments: tensors and plain values, ``weights_only`` safe.
 

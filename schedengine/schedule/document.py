@@ -301,8 +301,25 @@ class Schedule:
 
         return run_length(self)
 
-    def bind(self, model: nn.Module, optimizer: Optimizer | None = None, **options: Any) -> PruningScheduler:
-        """Put it on a model; see ``schedengine.schedule.bind.bind``, which has the same arguments."""
+    def bind(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | None = None,
+        *,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+    ) -> PruningScheduler:
+        """Put it on a model: names resolved, windows placed.
+
+        Args:
+            model: wrapped (DataParallel, DistributedDataParallel, torch.compile) or not.
+            optimizer: needed by learning-rate schedules; without it, optimizer state is left alone at cuts.
+            epochs: length of the run, for a schedule without phases.
+            steps_per_epoch: only needed where a time in steps must be placed before the first step is seen.
+
+        Raises:
+            ScheduleError: everything in it that does not fit the model or the run, each with its place.
+        """
         from schedengine.schedule.bind import bind
 
-        return bind(self, model, optimizer, **options)
+        return bind(self, model, optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch)

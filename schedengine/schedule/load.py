@@ -181,7 +181,22 @@ def _unused(schedule: Schedule) -> list[Problem]:
 
 
 def file_config(
-    model: nn.Module, optimizer: Optimizer | None, filename: str | Path, *, epochs: int | None = None
+    model: nn.Module,
+    optimizer: Optimizer | None,
+    filename: str | Path,
+    scheduler: PruningScheduler | None = None,
+    resumed_epoch: int | None = None,
+    *,
+    epochs: int | None = None,
 ) -> PruningScheduler:
-    """Distiller's entry point: load a file and bind it."""
-    return load_schedule(filename).bind(model, optimizer, epochs=epochs)
+    """Distiller's entry point: load a file and bind it.
+
+    Args:
+        scheduler: whose masks are taken over, as Distiller does when it resumes.
+        resumed_epoch: the last epoch that was finished; ``epochs()`` goes on after it. Rates need no help: they are
+            functions of the epoch.
+        epochs: length of the run, for a file without phases.
+    """
+    bound = load_schedule(filename).bind(model, optimizer, epochs=epochs)
+    bound.take_over_(scheduler, resumed_epoch)
+    return bound

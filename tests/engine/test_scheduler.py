@@ -293,3 +293,15 @@ def test_a_parametrization_that_fills_zeros_again_is_an_error() -> None:
     scheduler.on_epoch_begin(0)
     with pytest.raises(SchedEngineError, match="0.weight: .* pruned weights are not 0"):
         scheduler.on_epoch_end(0)
+
+
+def test_distillers_entry_point_takes_over_masks_and_epoch(tmp_path: Any) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("version: 2\npruners: {p: {sparsity: 0.5}}\npolicies: [{pruner: p, at: start}]\n")
+    first = file_config(small_model(), None, path, epochs=4)
+    first.on_epoch_begin(0)
+    model = small_model()
+    second = file_config(model, None, path, first, 2, epochs=4)
+    assert zeros(model) == 147 and list(second.epochs()) == [3]
+    second.on_epoch_begin(3)
+    second.on_epoch_end(3)  # the cut was made under the first one
