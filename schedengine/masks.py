@@ -116,21 +116,6 @@ class MaskStore:
         self._applied[name] = applied
         self._groups = None
 
-    def release_(self, owner: str, names: Iterable[str] | None = None) -> None:
-        """Drop one pruner's masks: pruned weights are free to grow again, from 0 or from the kept value."""
-        for name in list(self._owned if names is None else names):
-            self._owned.get(name, {}).pop(owner, None)
-            if not self._owned.get(name):
-                self._owned.pop(name, None)
-                self._applied.pop(name, None)
-                master = self._masters.pop(name, None)
-                if master is not None:
-                    with torch.no_grad():
-                        self._table[name].copy_(master)
-            else:  # what the others' masks do not cover shows its kept value again
-                self.is_pending = True
-        self._groups = None
-
     # --- one step ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()

@@ -109,7 +109,7 @@ class PruningScheduler:
             if isinstance(policy, PruningPolicy)
             for window in policy.own.windows
         )
-        self._context = Context(model, optimizer, table, masks, total_epochs=total_epochs)
+        self._context = Context(model, optimizer, table, masks)
         self._hooks = {
             hook: [policy for policy in self.policies if getattr(type(policy), hook) is not getattr(Policy, hook)]
             for hook in _HOOKS

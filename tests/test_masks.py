@@ -106,14 +106,6 @@ def test_a_missing_gradient_is_left_missing() -> None:
     assert layer.weight.grad is None
 
 
-def test_released_weights_come_back_with_their_kept_value() -> None:
-    masks, layer = store([1.0, 2.0])
-    masks.set_("p", "weight", mask(1, 0), Applied("hidden"))
-    masks.apply_()
-    masks.release_("p")
-    assert layer.weight.tolist() == [[1.0, 2.0]] and masks.names == []
-
-
 def test_a_revived_weight_is_a_violation() -> None:
     masks, layer = store([1.0, 2.0])
     masks.set_("p", "weight", mask(1, 0))

@@ -24,7 +24,6 @@ class Context:
         table: the model's parameters by normalised name.
         masks: every mask of the run.
         progress: where the run is.
-        total_epochs: length of the run; None if it was not told.
         cuts: what has been cut so far, oldest first.
         metrics: of the evaluation, at ``on_epoch_end`` only.
         loss: the loss so far, at ``before_backward_pass`` only; a hook may replace it.
@@ -36,7 +35,6 @@ class Context:
     table: ParameterTable
     masks: MaskStore
     progress: Progress = field(default_factory=lambda: Progress(0))
-    total_epochs: int | None = None
     cuts: list[Cut] = field(default_factory=list)
     metrics: Mapping[str, float] = field(default_factory=dict)
     loss: Tensor | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ def digest(scheduler: Any) -> str:
     return hashlib.sha256(b"".join(mask.numpy().tobytes() for mask in masks)).hexdigest()
 
 
-def one_rank(rank: int, port: int, folder: str) -> None:
+def one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    if sys.platform == "linux":  # not whatever address the machine's name resolves to
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    # They meet at a file: a port that was free a moment ago may be taken.
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     lines = []
     for name, axes in AXES.items():
         model = nn.parallel.DistributedDataParallel(small_model())
@@ -61,10 +63,7 @@ def one_rank(rank: int, port: int, folder: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_masks_are_identical_on_both_ranks(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(one_rank, args=(port, str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    mp.spawn(one_rank, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
     first, second = ((tmp_path / str(rank)).read_text().splitlines() for rank in range(2))
     assert first == second and len(first) == 3 * len(AXES)
     assert len({line.split()[2] for line in first}) > len(AXES)
