@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from schedengine.progress import Progress
 from schedengine.pruners.cutting import Layer, Verdict, by_level, by_limit, by_total, reachable
 from schedengine.pruners.pruner import Pruner
 from schedengine.selection import ParameterTable
-from schedengine.sparsity.allocation import Allocation
+from schedengine.sparsity.allocation import Allocation, Shapes
 
 logger = logging.getLogger(__name__)
 NEGLIGIBLE = 0.01
@@ -57,6 +58,19 @@ class Cut:
     def plain(self) -> dict[str, Any]:
         """For a state dict."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What one cut asks for, as far as shapes and time tell.
+
+    Args:
+        total: fraction of the selected weights that is to be gone.
+        levels: the same of each parameter; None where one order over all of them decides.
+    """
+
+    total: float
+    levels: dict[str, float] | None
 
 
 class BoundPruner:
@@ -135,23 +149,46 @@ class BoundPruner:
         Raises:
             SchedEngineError: it has not; says why.
         """
-        ramp, allocation = self.spec.sparsity, self.spec.allocation
-        assert ramp is not None
-        shapes = {name: tuple(table[name].shape) for name in self.names}
-        target: float | dict[str, float]
-        if self.by_name is not None:
-            target = {name: ramp.at(count, count, to=level) for name, level in self.by_name.items()}
-        else:
-            target = ramp.at(count, count)
-            if isinstance(allocation, Allocation) and allocation.scope == "parameter":
-                target = allocation.levels(shapes, target)
-        reach = reachable(self.spec, shapes, target)
+        shapes = self.shapes(table)
+        aim = self.aim(shapes, count, count)
+        assert aim is not None
+        reach = reachable(self.spec, shapes, aim.total if aim.levels is None else aim.levels)
         if reach.shortfall > NEGLIGIBLE and not self.lenient:
             raise SchedEngineError(
                 f"asks {reach.asked:.4g} of these weights to be gone, and {reach.most:.4g} can go: in every parameter "
                 f"{self.spec.min_keep} group(s) of granularity {GRANULARITIES.name_of(self.spec.granularity)} stay "
                 "(min_keep); lower the target, choose smaller groups, or write 'optional: true'"
             )
+
+    def shapes(self, table: ParameterTable) -> dict[str, tuple[int, ...]]:
+        """The shape of each of its parameters."""
+        return {name: tuple(table[name].shape) for name in self.names}
+
+    def aim(self, shapes: Shapes, number: int, count: int, zeros: Mapping[str, int] | None = None) -> Aim | None:
+        """What a cut asks for; needs no values. None where a limit on the scores decides.
+
+        Args:
+            shapes: of its parameters.
+            number, count: the ``number``-th of ``count`` cuts, or moves of the target.
+            zeros: of each parameter before the first cut, which targets never go below; None for a dense start.
+
+        Raises:
+            SchedEngineError: the ramp does not fit this many cuts, or the allocation cannot share the target.
+        """
+        ramp, allocation = self.spec.sparsity, self.spec.allocation
+        if ramp is None:
+            return None
+        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        gone = dict.fromkeys(shapes, 0) if zeros is None else zeros
+        if self.by_name is not None:
+            levels = {
+                name: ramp.at(number, count, to=level, start=gone[name] / sizes[name])
+                for name, level in self.by_name.items()
+            }
+            return Aim(sum(levels[name] * sizes[name] for name in sizes) / sum(sizes.values()), levels)
+        assert isinstance(allocation, Allocation)
+        total = ramp.at(number, count, start=sum(gone.values()) / sum(sizes.values()))
+        return Aim(total, None if allocation.scope == "global" else allocation.levels(shapes, total))
 
     def keep_(self, masks: MaskStore) -> None:
         """Make the last masks hold for good: pruned weights are 0 from now on, kept values are dropped."""
@@ -178,23 +215,12 @@ class BoundPruner:
     def _decide(self, layers: list[Layer], number: int, count: int) -> tuple[float | None, Verdict]:
         if self.spec.threshold is not None:
             return None, by_limit(self.spec, layers, self._limits(layers))
-        ramp, allocation = self.spec.sparsity, self.spec.allocation
-        assert ramp is not None
-        zeros = self._first_zeros(layers)
-        weights = {layer.name: layer.weight.numel() for layer in layers}
-        if self.by_name is not None:
-            targets = {
-                name: ramp.at(number, count, to=level, start=_start(zeros[name], weights[name]))
-                for name, level in self.by_name.items()
-            }
-            total = sum(targets[name] * weights[name] for name in weights) / sum(weights.values())
-            return total, by_level(self.spec, layers, targets)
-        target = ramp.at(number, count, start=_start(sum(zeros.values()), sum(weights.values())))
-        assert not isinstance(allocation, dict)
-        if allocation.scope == "global":
-            return target, by_total(self.spec, layers, target)
         shapes = {layer.name: tuple(layer.weight.shape) for layer in layers}
-        return target, by_level(self.spec, layers, allocation.levels(shapes, target))
+        aim = self.aim(shapes, number, count, self._first_zeros(layers))
+        assert aim is not None
+        if aim.levels is None:
+            return aim.total, by_total(self.spec, layers, aim.total)
+        return aim.total, by_level(self.spec, layers, aim.levels)
 
     def _first_zeros(self, layers: list[Layer]) -> dict[str, int]:
         """Zeros of each parameter before the first cut, which targets of nested masks never go below."""
@@ -261,8 +287,3 @@ def _zeros(weight: Tensor) -> int:
     """How many weights are 0. A parameter of zeros only was initialised so, and is not sparse."""
     zeros = weight.numel() - int(weight.count_nonzero())
     return zeros if zeros < weight.numel() else 0
-
-
-def _start(zeros: int, weights: int) -> float:
-    """Sparsity that a ramp starts from."""
-    return zeros / weights

@@ -121,11 +121,15 @@ def by_level(pruner: Pruner, layers: list[Layer], targets: Mapping[str, float]) 
     keep, asked = {}, {}
     for one in candidates_of(layers, pruner, Global()):
         already = 0 if one.removed is None else int(one.removed.sum())
-        removable = max(0, one.groups - pruner.min_keep)
-        groups = min(removal_count(targets[one.name], one.groups, pruner.rounding), removable)
+        groups = removable_groups(pruner, one.groups, targets[one.name])
         (keep[one.name],) = select([one], groups * one.size, min_keep=pruner.min_keep, ties=pruner.ties)
         asked[one.name] = max(groups, already) * one.size
     return Verdict(keep, asked, sum(asked.values()))
+
+
+def removable_groups(pruner: Pruner, groups: int, level: float) -> int:
+    """How many of a parameter's groups a level removes: rounded, and never those that must stay."""
+    return min(removal_count(level, groups, pruner.rounding), max(0, groups - pruner.min_keep))
 
 
 def by_limit(pruner: Pruner, layers: list[Layer], limits: Mapping[str, float]) -> Verdict:
@@ -169,13 +173,11 @@ def reachable(pruner: Pruner, shapes: Mapping[str, tuple[int, ...]], target: flo
     weights = sum(math.prod(shape) for shape in shapes.values())
     for name, shape in shapes.items():
         groups, size = pruner.granularity.groups(shape), pruner.granularity.size(shape)
-        removable = max(0, groups - pruner.min_keep)
         if isinstance(target, Mapping):
-            wanted = removal_count(target[name], groups, pruner.rounding)
-            asked += wanted * size
-            most += min(wanted, removable) * size
+            asked += removal_count(target[name], groups, pruner.rounding) * size
+            most += removable_groups(pruner, groups, target[name]) * size
         else:
-            most += removable * size
+            most += max(0, groups - pruner.min_keep) * size
     if not isinstance(target, Mapping):
         asked = removal_count(target, weights, pruner.rounding)
     return Reach(asked / weights, min(asked, most) / weights)
