@@ -15,7 +15,7 @@ from typing import IO, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from schedengine.errors import ModelError
@@ -103,7 +103,8 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str], metadata: Mappi
     # A copy each, since safetensors refuses tensors that share memory.
     tensors = {name: own[name].detach().cpu().contiguous().clone() for name in own if first[id(own[name])] == name}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {"format": "pt", **metadata})
+        # Not by save_file, whose files nobody but their owner may read, whatever the umask.
+        temporary.write_bytes(save(tensors, {"format": "pt", **metadata}))
 
 
 def _is_safetensors(file: Path) -> bool:

@@ -215,3 +215,9 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path) -> None:
         save_weights(zeroed(net()), file, {"top1": 99.1})  # type: ignore[dict-item]
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_saved_weights_may_be_read_by_whom_other_files_may(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    save_weights(nn.Linear(2, 2), tmp_path / "w.safetensors", {})
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
