@@ -13,7 +13,7 @@ from schedengine.schedule.document import KINDS, Policy, Schedule
 from schedengine.schedule.fields import fields_of
 from schedengine.schedule.plan import check_phases, check_windows
 from schedengine.schedule.reader import FAILED, Reader, show
-from schedengine.schedule.source import Node, Source, read, to_text
+from schedengine.schedule.source import Node, Source, join, read, to_text
 from schedengine.schedule.writer import to_plain
 
 if TYPE_CHECKING:
@@ -137,10 +137,11 @@ def _readable(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _marks(node: Node) -> list[tuple[str, Any]]:
-    children = node.value.values() if node.is_mapping else node.value if node.is_list else ()
-    found = [(node.path, node.mark)] if node.mark is not None else []
-    return found + [entry for child in children for entry in _marks(child)]
+def _marks(node: Node, path: str = "") -> list[tuple[str, Any]]:
+    """By the path in this tree, which is not a node's own where a version 1 policy became several."""
+    children = node.value.items() if node.is_mapping else enumerate(node.value) if node.is_list else ()
+    found = [(path, node.mark)] if node.mark is not None else []
+    return found + [entry for key, child in children for entry in _marks(child, join(path, key))]
 
 
 def _foreign(section: str, node: Node, problems: list[Problem]) -> list[Node]:

@@ -357,3 +357,21 @@ def test_unknown_arguments_of_a_learning_rate_policy_are_refused() -> None:
         "policies: [{lr_scheduler: {instance_name: l, args: {x: 1}}, epochs: [1]}]\n"
     )
     assert "args.x: a policy with a lr_scheduler has no such argument" in refusal(text)
+
+
+def test_problems_after_a_policy_that_became_several_keep_their_line() -> None:
+    text = """version: 1
+
+lr_schedulers:
+  fall: {class: StepLR, step_size: 1}
+regularizers:
+  l1: {class: L1Regularizer, reg_regims: {0.weight: 0.1}}
+
+policies:
+  - {regularizer: {instance_name: l1}, epochs: [0, 2, 5]}
+  - {lr_scheduler: {instance_name: fall}, starting_epoch: 0, ending_epoch: 4, frequency: 1}
+"""
+    schedule = load_schedule(text)
+    number = next(number for number, policy in enumerate(schedule.policies) if policy.kind == "lr_scheduler")
+    mark = schedule.problem(f"policies[{number}]", "").mark
+    assert number == 3 and mark is not None and mark.line == 10
