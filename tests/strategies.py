@@ -191,10 +191,9 @@ def policies(draw: st.DrawFn, kind: str, instance: str, stretches: Sequence[str]
     if kind == "lr_scheduler":
         given["clock"] = draw(st.sampled_from(["window", "run"]))
     if kind != "regularizer" and draw(st.booleans()):
-        edge = st.sampled_from(["start", "end"])
-        instant = (
-            edge | st.sampled_from(stretches) | times() | st.fixed_dictionaries({"end": st.sampled_from(stretches)})
-        )
+        instant: Any = st.just("start") | st.sampled_from(stretches) | times()
+        if kind == "pruner":
+            instant |= st.just("end") | st.fixed_dictionaries({"end": st.sampled_from(stretches)})
         at: Any = draw(st.lists(instant, min_size=1, max_size=3))
         return Policy(**given, at=at)
     given["during"] = draw(st.lists(st.sampled_from(stretches), min_size=1, max_size=2, unique=True))

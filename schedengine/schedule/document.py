@@ -219,6 +219,8 @@ class Policy:
             raise ValueError(f"a policy acts 'at' (instants) or 'during' (a phase, or run); this one has {found}")
         if self.regularizer is not None and self.at is not None:
             raise ValueError("a regularizer acts during a stretch of time; use 'during'")
+        if self.lr_scheduler is not None and any(instant.edge == "end" for instant in self.at or ()):
+            raise ValueError("no step follows an end, which a learning rate could act on; name the start of a phase")
         if self.regularizer is not None and self.every is not None and self.every.unit != "ep":
             raise ValueError("'every' of a regularizer counts epochs: in which of them it acts")
         for key in ("from", "until", "every"):

@@ -290,3 +290,13 @@ def test_a_foreign_part_hides_no_problem_of_its_neighbours() -> None:
     with pytest.raises(ScheduleError) as error:
         load_schedule(text)
     assert [problem.path for problem in error.value.problems] == ["policies[0].starting_epoch", "policies[1].pruner"]
+
+
+def test_a_learning_rate_at_an_end_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="no step follows an end"):
+        load_schedule(
+            """version: 2
+lr_schedulers: {low: {class: constant, from: 0.1}}
+policies: [{lr_scheduler: low, at: end}]
+"""
+        )
