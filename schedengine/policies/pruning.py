@@ -81,7 +81,7 @@ class PruningPolicy(Policy):
     def _cut(self, context: Context, at: Progress, *, is_end: bool = False) -> None:
         occasion = self.every.at_end(at) if is_end else self.every.at(at)
         assert occasion is not None
-        slow = self._target(occasion, at)
+        slow = self.target_number(occasion, at)
         cut = self.pruner.cut_(
             context.masks,
             context.table,
@@ -97,10 +97,15 @@ class PruningPolicy(Policy):
         context.cuts.append(cut)
         del context.cuts[:-MOST_CUTS]
 
-    def _target(self, occasion: Occasion, at: Progress) -> tuple[int, int]:
+    def target_number(self, occasion: Occasion, at: Progress) -> tuple[int, int]:
+        """Which move of the target an instant is at, out of how many: that of the cut, unless the ramp moves more slowly.
+
+        The last cut is at the last move, even where the target would have moved again after it.
+        """
         if self.targets is None:
             return occasion.number, occasion.count
-        return self.targets.reached(at), self.targets.count(at.steps_per_epoch)
+        moves = self.targets.count(at.steps_per_epoch)
+        return moves if occasion.number == occasion.count else self.targets.reached(at), moves
 
     def state_dict(self) -> dict[str, Any]:
         return self.pruner.state_dict()

@@ -102,6 +102,12 @@ def test_a_ramp_can_move_more_slowly_than_the_cuts() -> None:
     assert [cut.target for cut in scheduler.cuts] == pytest.approx([0.4] * 4 + [0.8] * 4)
 
 
+def test_the_last_cut_reaches_the_target_though_the_ramp_would_have_moved_after_it() -> None:
+    axes = {"sparsity": {"ramp": "linear", "to": 0.8, "every": 1}, "update": "reselect"}
+    scheduler, _ = run(axes, {"during": "run", "every": "6st"}, epochs=4)  # cuts at steps 0, 6 and 12 of 16
+    assert [cut.target for cut in scheduler.cuts] == pytest.approx([0.2, 0.4, 0.8])
+
+
 def test_two_policies_of_a_pruner_are_counted_together() -> None:
     model = small_model()
     optimizer = sgd(model)
