@@ -246,6 +246,18 @@ class Window:
             stride = self._stride(steps) if self.every else 1
         return 0 if distance < 0 else min(distance // stride + 1, self.count(progress.steps_per_epoch))
 
+    def latest(self, progress: Progress) -> Progress | None:
+        """The last of its instants at or before ``progress``; None before the first."""
+        number = self.reached(progress) - 1
+        if number < 0:
+            return None
+        every, steps_per_epoch = self.every or Moment(), progress.steps_per_epoch
+        if self.is_epochs:
+            return Progress(int(self.start.epochs + number * every.epochs) - self.is_end, None, steps_per_epoch)
+        steps = known(steps_per_epoch)
+        stride = self._stride(steps) if self.every else 0
+        return Progress(*divmod(self.start.step(steps) + number * stride, steps), steps)
+
     def overlaps(self, other: Window) -> bool:
         """Whether two windows share a moment, as far as epochs tell; an instant lies in a stretch, or on another."""
         if self.start.steps or self.stop.steps or other.start.steps or other.stop.steps:

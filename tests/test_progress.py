@@ -225,3 +225,10 @@ def test_an_occasion_is_the_first_window_that_has_an_instant_there(drawn: list[t
         found = [window for window in occasions.windows if window.index(progress) is not None]
         occasion = occasions.at(progress)
         assert (occasion and occasion.window) == (found[0] if found else None)
+
+
+def test_the_latest_instant_is_the_last_one_that_has_come() -> None:
+    window = Window(Moment(Fraction(1)), Moment(Fraction(3)), Moment(steps=3))  # steps 10, 13, 16, ...
+    assert window.latest(Progress(0, 9, 10)) is None
+    assert window.latest(Progress(1, 5, 10)) == Progress(1, 3, 10)
+    assert window.latest(Progress(9, 0, 10)) == Progress(2, 8, 10)

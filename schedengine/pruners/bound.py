@@ -190,6 +190,13 @@ class BoundPruner:
         total = ramp.at(number, count, start=sum(gone.values()) / sum(sizes.values()))
         return Aim(total, None if allocation.scope == "global" else allocation.levels(shapes, total))
 
+    def first_zeros(self, weights: Mapping[str, Tensor]) -> dict[str, int]:
+        """Zeros of each parameter before the first cut, which targets of nested masks never go below; remembered."""
+        if self._zeros is None:
+            nested = self.spec.update.removed(torch.ones(1, dtype=torch.bool)) is not None
+            self._zeros = {name: _zeros(weight) if nested else 0 for name, weight in weights.items()}
+        return self._zeros
+
     def keep_(self, masks: MaskStore) -> None:
         """Make the last masks hold for good: pruned weights are 0 from now on, kept values are dropped."""
         for name in self.names:
@@ -216,18 +223,11 @@ class BoundPruner:
         if self.spec.threshold is not None:
             return None, by_limit(self.spec, layers, self._limits(layers))
         shapes = {layer.name: tuple(layer.weight.shape) for layer in layers}
-        aim = self.aim(shapes, number, count, self._first_zeros(layers))
+        aim = self.aim(shapes, number, count, self.first_zeros({layer.name: layer.weight for layer in layers}))
         assert aim is not None
         if aim.levels is None:
             return aim.total, by_total(self.spec, layers, aim.total)
         return aim.total, by_level(self.spec, layers, aim.levels)
-
-    def _first_zeros(self, layers: list[Layer]) -> dict[str, int]:
-        """Zeros of each parameter before the first cut, which targets of nested masks never go below."""
-        if self._zeros is None:
-            nested = self.spec.update.removed(torch.ones(1, dtype=torch.bool)) is not None
-            self._zeros = {layer.name: _zeros(layer.weight) if nested else 0 for layer in layers}
-        return self._zeros
 
     def _limits(self, layers: list[Layer]) -> dict[str, float]:
         threshold = self.spec.threshold
