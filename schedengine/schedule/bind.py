@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -82,20 +82,21 @@ class _Binder:
         self._check_overlaps(occasions)
         self._check_ends(occasions)
         self._check_modes(pruners)
-        if self.problems:
-            raise ScheduleError(self.problems)
-        policies = [
-            self._policy(policy, own, pruners, regularizers, occasions)
-            for policy, own in zip(self.schedule.policies, occasions, strict=True)
-        ]
-        self._check_counts(policies)
+        rates = {} if self.optimizer is None else self.schedule.lr_schedulers
+        made: dict[str, Mapping[str, Any]] = {"pruner": pruners, "regularizer": regularizers, "lr_scheduler": rates}
+        policies = {
+            number: self._policy(policy, own, pruners, regularizers, occasions)
+            for number, (policy, own) in enumerate(zip(self.schedule.policies, occasions, strict=True))
+            if policy.instance in made[policy.kind] and own.windows
+        }
+        self._check_counts(policies.values())
         self._check_rates(policies)
         if self.problems:
             raise ScheduleError(self.problems)
         return PruningScheduler(
             self.model,
             self.optimizer,
-            policies,
+            list(policies.values()),
             pruners,
             self.table,
             MaskStore(self.table),
@@ -243,9 +244,9 @@ class _Binder:
             )
             self.problems.append(self.schedule.problem(f"pruners.{other.name}.pruned", message))
 
-    def _check_rates(self, policies: list[BoundPolicy]) -> None:
+    def _check_rates(self, policies: Mapping[int, BoundPolicy]) -> None:
         """Ask every schedule for its first rates: a span that is unknown or too short shows now, not in mid-run."""
-        for number, policy in enumerate(policies):
+        for number, policy in policies.items():
             if not isinstance(policy, LRPolicy):
                 continue
             try:
@@ -253,7 +254,7 @@ class _Binder:
             except SchedEngineError as error:
                 self.problems.append(self.schedule.problem(f"policies[{number}]", str(error)))
 
-    def _check_counts(self, policies: list[BoundPolicy]) -> None:
+    def _check_counts(self, policies: Iterable[BoundPolicy]) -> None:
         """Try every target that can be known now: a ramp of another length, an allocation that cannot reach it."""
         for policy in policies:
             if not isinstance(policy, PruningPolicy) or policy.pruner.spec.sparsity is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from loops import small_model
 from torch import nn
 
 from schedengine.errors import ScheduleError
@@ -95,3 +96,17 @@ def test_distillers_entry_point_is_there(tmp_path: Path) -> None:
     )
     scheduler = file_config(model, torch.optim.SGD(model.parameters(), 0.1), path)
     assert scheduler.pruners["p"].names == ["fc.weight"]
+
+
+def test_a_name_that_matches_nothing_hides_no_target_that_cannot_be_reached() -> None:
+    text = """version: 2
+pruners:
+  lost: {parameters: nowhere.weight, sparsity: 0.5}
+  far: {allocation: uniform_plus, sparsity: 0.99}
+policies:
+  - {pruner: lost, at: 0}
+  - {pruner: far, at: 1}
+"""
+    with pytest.raises(ScheduleError) as caught:
+        load_schedule(text).bind(small_model(), epochs=2)
+    assert [problem.path for problem in caught.value.problems] == ["pruners.lost.parameters", "pruners.far.sparsity"]
