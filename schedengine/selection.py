@@ -361,7 +361,15 @@ def _nothing(table: ParameterTable, word: str, every: list[str]) -> str:
             f"{word!r} matches only biases, normalisation or other parameters that patterns leave alone "
             f"({', '.join(every[:3])}); name them in full if you mean them"
         )
-    return f"{word!r} matches no parameter of the model; {did_you_mean(normalise(word), table.names)}"
+    return f"{word!r} matches no parameter of the model; {_near(table, normalise(word))}"
+
+
+def _near(table: ParameterTable, pattern: str) -> str:
+    """What would be right: a glob over a module that is spelled almost so, else names."""
+    parts = [name.split(".") for name in table.names]
+    modules = {".".join([*name[:depth], "*"]) for name in parts for depth in range(1, len(name))}
+    found = did_you_mean(pattern, modules)
+    return found if found.startswith("did you mean") else did_you_mean(pattern, table.names)
 
 
 SelectorField = Annotated[

@@ -206,3 +206,9 @@ def test_a_scale_of_a_layer_is_no_weight() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3))
     model[0].alpha = nn.Parameter(torch.ones(1))
     assert pick({}, model) == ["0.weight"]
+
+
+def test_a_misspelled_glob_is_answered_with_the_nearest_one() -> None:
+    model = nn.ModuleDict({"layer1": nn.Conv2d(1, 1, 1), "layer2": nn.Conv2d(1, 1, 1), "fc": nn.Linear(1, 1)})
+    with pytest.raises(ScheduleError, match=r"did you mean layer2\.\* or layer1\.\*\?"):
+        Selector.parse("layr2.*").pick(ParameterTable(model))
