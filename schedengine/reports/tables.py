@@ -1,33 +1,41 @@
-"""Tables for the terminal. The only module that draws with rich."""
+"""Tables for the terminal, and the same as JSON. The only module that draws with rich."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _WIDE = 200
 
 
-def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
-    """Print a table to standard output; the first column is text, the others are numbers.
+def show_table(
+    title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], note: str = "", *, text: Collection[str] = ()
+) -> None:
+    """Print a table to standard output.
 
     Args:
         title: what it is about.
         headers: one a column.
-        rows: cells, already formatted.
-        note: a line below that says what the numbers count.
+        rows: cells, already formatted; printed as they are, whatever they hold.
+        note: lines below that say what the numbers count.
+        text: headers of the columns of words, beside the first one; the others are numbers, and stand to the right.
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for number, header in enumerate(headers):
-        table.add_column(header, justify="right" if number else "left", no_wrap=True)
+        table.add_column(header, justify="left" if number == 0 or header in text else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
-    # A pipe has no width; a table that is cut off there would lose numbers.
-    width = None if Console().is_terminal else _WIDE
-    console = Console(highlight=False, width=width)
+        table.add_row(*map(Text, row))
+    console = Console(highlight=False)
+    # A pipe has no width, and a terminal may be narrower than the table, which would cut off numbers.
+    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(needed, console.width if console.is_terminal else _WIDE)
     console.print(table)
     if note:
         console.print(note, style="dim", markup=False, soft_wrap=True)
@@ -40,14 +48,53 @@ def percent(value: float | None, digits: int = 2) -> str:
         >>> percent(97.125), percent(None)
         ('97.12 %', '-')
     """
-    return "-" if value is None else f"{value:.{digits}f} %"
+    return "-" if _is_unknown(value) else f"{value:.{digits}f} %"
 
 
 def fraction(value: float | None) -> str:
     """A sparsity in [0, 1].
 
     Example:
-        >>> fraction(0.9)
-        '0.9000'
+        >>> fraction(0.9), fraction(float("nan"))
+        ('0.9000', '-')
     """
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if _is_unknown(value) else f"{value:.4f}"
+
+
+def count(value: float | None) -> str:
+    """A number of things.
+
+    Example:
+        >>> count(25557032), count(None)
+        ('25,557,032', '-')
+    """
+    return "-" if value is None or _is_unknown(value) else f"{round(value):,}"
+
+
+def _is_unknown(value: float | None) -> bool:
+    return value is None or math.isnan(value)
+
+
+def to_json(value: Any) -> str:
+    """JSON of plain values and DataFrames (a list of rows); what is not a finite number is null.
+
+    Example:
+        >>> print(to_json({"sparsity": float("nan")}))
+        {
+          "sparsity": null
+        }
+    """
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):
+        value = value.to_dict("records")
+    elif hasattr(value, "item") and not hasattr(value, "__len__"):  # a number of numpy's
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    is_missing = type(value).__name__ == "NAType" or (isinstance(value, float) and not math.isfinite(value))
+    return None if is_missing else value
