@@ -106,3 +106,23 @@ def test_a_misspelt_factory_gets_the_nearest(own: str) -> None:
 def test_listing_models_imports_no_torch() -> None:
     code = "import sys; from schedengine.zoo.models import MODELS; sys.exit('torch' in sys.modules or not MODELS)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_meta_device_has_names_and_shapes_without_values() -> None:
+    before = torch.get_rng_state()
+    model = build_model("resnet50", meta=True, classes=7)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert model.get_parameter("fc.weight").shape == (7, 2048)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_network_that_computes_while_it_is_made_is_on_the_cpu_all_the_same() -> None:
+    assert not any(parameter.is_meta for parameter in build_model("regnet_y_400mf", meta=True).parameters())
+
+
+def test_a_mistake_is_the_same_mistake_on_the_meta_device(own: str) -> None:
+    assert build_model(f"{own}:sized", classes=2, meta=True).weight.is_meta
+    with pytest.raises(ModelError, match="returned a int"):
+        build_model(f"{own}:number", meta=True)
+    with pytest.raises(ModelError, match="missing a required argument: 'width'"):
+        build_model(f"{own}:needy", meta=True)
