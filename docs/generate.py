@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
 
+from schedengine.analysis.catalogue import arguments, entries
 from schedengine.criteria import CRITERIA
 from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
@@ -19,11 +19,8 @@ from schedengine.registry import Registry
 from schedengine.regularizers import PENALTIES, STRENGTHS
 from schedengine.regularizers.regularizer import Regularizer
 from schedengine.schedule import distiller
-from schedengine.schedule.describe import describe
 from schedengine.schedule.document import Phase, Policy
-from schedengine.schedule.fields import REQUIRED, Field, fields_of
 from schedengine.schedule.json_schema import json_schema
-from schedengine.schedule.writer import component_to_plain, plain
 from schedengine.sparsity import ALLOCATIONS, RAMPS
 
 PAGE = Path(__file__).parent / "yaml.md"
@@ -73,45 +70,20 @@ def _lines() -> Iterator[str]:
 
 def _registry(registry: Registry) -> Iterator[str]:
     yield from ("", f"### {registry.kind}", "")
-    for name in registry.names():
-        cls = registry.get(name)
-        said = describe(cls)
-        source = f" *{said.reference}*" if said.reference else ""
-        yield f"- **`{name}`** {said.summary}{source}"
-        for field in fields_of(cls).values():
-            yield f"  - `{field.key}`{_default(field)}: {said.args.get(field.key, '') or _type(field)}"
+    for entry in entries(registry):
+        source = f" *{entry.source}*" if entry.source else ""
+        yield f"- **`{entry.name}`** {entry.meaning}{source}"
+        for one in entry.arguments:
+            default = " (needed)" if one.default is None else f" = `{one.default}`"
+            yield f"  - `{one.key}`{default}: {one.meaning}"
 
 
 def _table(cls: type) -> Iterator[str]:
-    said = describe(cls)
     yield "| key | default | meaning |"
     yield "|---|---|---|"
-    for field in fields_of(cls).values():
-        default = "**needed**" if field.default is REQUIRED else f"`{_value(field)}`"
-        yield f"| `{field.key}` | {default} | {said.args.get(field.key, '').replace('|', '/')} |"
-
-
-def _default(field: Field) -> str:
-    return " (needed)" if field.default is REQUIRED else f" = `{_value(field)}`"
-
-
-def _type(field: Field) -> str:
-    """What a key without a description holds: torch's own classes describe theirs."""
-    annotation: Any = field.annotation
-    while get_args(annotation) and not isinstance(annotation, type):
-        annotation = get_args(annotation)[0]
-    return {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}.get(
-        getattr(annotation, "__name__", ""), "see torch's documentation"
-    )
-
-
-def _value(field: Field) -> str:
-    value = field.default
-    if field.component is not None and value is not None and not isinstance(value, dict):
-        value = component_to_plain(field.component, value)
-    if value is None or value == ():
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(plain(value))
+    for one in arguments(cls):
+        default = "**needed**" if one.default is None else f"`{one.default}`"
+        yield f"| `{one.key}` | {default} | {one.meaning.replace('|', '/')} |"
 
 
 def _version_1() -> Iterator[str]:

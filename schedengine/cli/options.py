@@ -11,6 +11,7 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="digits_cnn, resnet20_cifar, ...; a torchvision model; or package.module:factory."),
 ]
+ModelNeeded = Annotated[str, typer.Option("--model", help="As in `train`.")]
 Data = Annotated[
     str,
     typer.Option("--data", help="digits, fake, a torchvision set, imagefolder:PATH, or package.module:factory."),
@@ -33,6 +34,14 @@ ImageSize = Annotated[
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that load data of a factory.")]
 Classes = Annotated[
     int | None, typer.Option("--classes", min=1, help="Outputs of the model; default: as the data have.")
+]
+Input = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="CxHxW",
+        help="Shape of one input, for models whose name does not say it; again for a second one; 128:int for tokens.",
+    ),
 ]
 Plugin = Annotated[
     list[str] | None,

@@ -54,7 +54,7 @@ class Constant(Ramp):
 
     Args:
         to: fraction removed.
-        every: see ``Ramp``.
+        every: how often the target moves on, where cuts are more frequent than that; default: with every cut.
     """
 
     to: Sparsity | None = None
@@ -72,7 +72,7 @@ class Towards(Ramp):
         to: target of the last cut; a target per parameter takes its place.
         from_: where the ramp starts; a network that is sparser already starts from there.
         first: ``step``: the first cut is one step up; ``from``: it is at ``from_``.
-        every: see ``Ramp``.
+        every: how often the target moves on, where cuts are more frequent than that; default: with every cut.
     """
 
     to: Sparsity | None = None
@@ -167,7 +167,7 @@ class Listed(Ramp):
 
     Args:
         values: fractions removed.
-        every: see ``Ramp``.
+        every: how often the target moves on, where cuts are more frequent than that; default: with every cut.
     """
 
     values: Annotated[tuple[Sparsity, ...], Field(min_length=1)]
@@ -186,7 +186,7 @@ class Remaining(Ramp):
 
     Args:
         fraction: in (0, 1); 0.2 is the lottery ticket's.
-        every: see ``Ramp``.
+        every: how often the target moves on, where cuts are more frequent than that; default: with every cut.
 
     Reference:
         Frankle, Carbin (2019), The Lottery Ticket Hypothesis, arXiv:1803.03635.
