@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -56,12 +57,18 @@ def test_a_users_mistake_is_one_message_and_no_traceback(run: Run, monkeypatch: 
     assert run() == (1, "", "error: weights: no such file\n")
 
 
-def test_each_problem_of_a_schedule_is_a_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_problem_of_a_schedule_is_shown_with_its_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text("pruners:\n  a: {b: 1}\n")
+
     def fails(**_: object) -> None:
-        raise ScheduleError([Problem("wrong", "pruners.a", Mark("s.yaml", 3, 5)), Problem("also wrong")])
+        raise ScheduleError([Problem("wrong", "pruners.a", Mark("s.yaml", 2, 6)), Problem("also wrong")])
 
     monkeypatch.setattr(program, "app", fails)
-    assert run()[2].splitlines() == ["error: s.yaml:3:5: pruners.a: wrong", "error: also wrong"]
+    shown = ["s.yaml:2:6: error: pruners.a: wrong", "  2 |   a: {b: 1}", "    |      ^", "error: also wrong"]
+    assert run()[2].splitlines() == shown
 
 
 def test_our_warnings_are_lines_on_standard_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
