@@ -1,0 +1,110 @@
+"""What is left of each parameter at the end of a run, as far as it can be known before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas
+import torch
+
+from schedengine.analysis.events import LastCut, exact_weights
+from schedengine.masks import MaskStore
+from schedengine.pruners.bound import BoundPruner
+from schedengine.selection import ParameterTable
+from schedengine.training.sparsity import prunable
+
+OPEN = "by the weights"
+"""What ``decided`` begins with where no shape decides and no values are given."""
+
+
+def outcome(
+    table: ParameterTable,
+    pruners: Mapping[str, BoundPruner],
+    last_cuts: Mapping[str, LastCut],
+    zeros: Mapping[str, int] | None,
+    macs: Mapping[str, int] | None,
+) -> pandas.DataFrame:
+    """A row a parameter that is pruned or could be.
+
+    Args:
+        table: the model's parameters.
+        pruners: of the schedule, by name.
+        last_cuts: of each pruner that cuts within the run.
+        zeros: of each parameter, counted after these cuts; None if there are no values to rank.
+        macs: multiply-accumulates of one example by parameter; None if not known.
+
+    Returns:
+        ``parameter``, ``module``, ``shape``, ``weights``, ``pruners``, ``sparsity``, ``weights_left``, ``macs``,
+        ``macs_left``, ``decided`` (by shapes, by the weights, ...); nan where it is open.
+    """
+    selected = {name for pruner in pruners.values() for name in pruner.names}
+    rows = []
+    for name in prunable(table, selected):
+        weights = table[name].numel()
+        own = [pruner for pruner in pruners.values() if name in pruner.names and pruner.name in last_cuts]
+        gone, decided = (zeros[name], "by the weights given") if zeros and own else _gone(name, table, own, last_cuts)
+        dense = math.nan if macs is None else macs.get(name, math.nan)
+        rows.append(
+            {
+                "parameter": name,
+                "module": type(table.layer(name)).__name__,
+                "shape": "x".join(map(str, table[name].shape)),
+                "weights": weights,
+                "pruners": ", ".join(pruner.name for pruner in own),
+                "sparsity": gone / weights,
+                "weights_left": weights - gone,
+                "macs": dense,
+                "macs_left": dense * (weights - gone) / weights,
+                "decided": decided,
+            }
+        )
+    return pandas.DataFrame(rows)
+
+
+def _gone(
+    name: str, table: ParameterTable, own: list[BoundPruner], last_cuts: Mapping[str, LastCut]
+) -> tuple[float, str]:
+    """Weights that are gone at the end, and what says so. Whatever is 0 before the first cut is not known here."""
+    if not own:
+        return 0, "not pruned"
+    if len(own) > 1 and own[-1].spec.masks == "combine":
+        return math.nan, f"{OPEN}: masks of several pruners"
+    last, shapes = last_cuts[own[-1].name], own[-1].shapes(table)
+    aim = own[-1].aim(shapes, last.number, last.count)
+    exact = None if aim is None else exact_weights(own[-1], shapes, aim, name)
+    if exact is None:
+        return math.nan, OPEN
+    return exact, "by shapes" if own[-1].spec.ties == "position" else "by shapes, and more where scores are equal"
+
+
+@torch.no_grad()
+def try_last_cuts_(
+    masks: MaskStore,
+    table: ParameterTable,
+    pruners: Mapping[str, BoundPruner],
+    last_cuts: Mapping[str, LastCut],
+) -> dict[str, int]:
+    """Make each pruner's last cut, in order of time, on the weights as they are, and count.
+
+    With weights that stay as they are, cuts before the last make no difference.
+
+    Returns:
+        Zeros by parameter.
+
+    Raises:
+        SchedEngineError: the weights cannot be ranked: no values (meta device), or nan.
+    """
+
+    def when(name: str) -> tuple[int, int]:
+        at = last_cuts[name].at
+        return at.epoch, -1 if at.step is None else at.step
+
+    for name in sorted(last_cuts, key=when):
+        last = last_cuts[name]
+        pruners[name].cut_(masks, table, None, last.at, number=last.number, count=last.count)
+    found = {}
+    for name in table.names:
+        weight, mask = masks.weight(name), masks.mask(name)
+        found[name] = int((weight == 0).sum() if mask is None else ((weight == 0) | ~mask).sum())
+    return found

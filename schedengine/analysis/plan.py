@@ -1,0 +1,133 @@
+"""A dry run: what a schedule will do to a model, and when. Needs no data and trains nothing; a model on the meta
+device, which has shapes and no values, is enough.
+
+What follows from shapes and time alone is exact. Where one ranking over several parameters decides, or a limit on the
+scores, the weights decide: known if they are given (as they are now; training moves them), and said to be open if not.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas
+import torch
+from torch import Tensor, nn
+
+from schedengine.analysis.events import EVENTS, Forecast
+from schedengine.analysis.macs import multiply_accumulates
+from schedengine.analysis.outcome import outcome, try_last_cuts_
+from schedengine.analysis.rates import Rates
+from schedengine.errors import SchedEngineError
+from schedengine.policies.lr import groups_of
+from schedengine.schedule.document import Schedule
+from schedengine.schedule.plan import Span, Timeline
+from schedengine.selection import ParameterTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STEPS_PER_EPOCH = 100
+"""Where nobody says how many there are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen.
+
+    Args:
+        epochs: length of the run.
+        steps_per_epoch: optimizer steps in an epoch.
+        spans: its phases.
+        events: a row an event, in order: ``epoch`` (from the start of the run), ``step`` (likewise), ``phase``,
+            ``kind`` (phase, cut, lr, regularizer, masks), ``name`` of the instance; for a cut its ``number`` out of
+            ``count``, its ``target`` (fraction of the selected weights gone after it; nan where a limit decides) and
+            the ``weights`` that this is; ``what`` in words.
+        curves: a row a point: ``epoch``, ``kind`` (sparsity, lr, strength), ``name``, ``value``. Sparsity is a
+            pruner's target, and holds until its next point.
+        layers: a row a parameter that is pruned, or could be: ``parameter``, ``module``, ``shape``, ``weights``,
+            ``pruners``, and at the end of the run ``sparsity``, ``weights_left``, ``macs`` (multiply-accumulates of one
+            example, dense) and ``macs_left``; nan where ``decided`` says that it is open.
+        notes: what was assumed.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    spans: tuple[Span, ...]
+    events: pandas.DataFrame
+    curves: pandas.DataFrame
+    layers: pandas.DataFrame
+    notes: tuple[str, ...]
+
+    def figure(self) -> Figure:
+        """Sparsity, learning rate, strengths and phases on one time axis."""
+        from schedengine.reports.plan_figure import draw_plan
+
+        return draw_plan(self.curves, self.bands(), self.epochs)
+
+    def bands(self) -> list[tuple[str, int, int, int]]:
+        """Phases to draw: name, first epoch, end (exclusive), depth in the nesting of groups."""
+        return [(span.name, span.start, span.stop, _depth(span, self.spans)) for span in self.spans]
+
+
+def plan_schedule(
+    schedule: Schedule,
+    model: nn.Module,
+    *,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    inputs: tuple[Tensor, ...] | None = None,
+    use_values: bool = False,
+) -> Plan:
+    """Say what a schedule will do to a model.
+
+    Args:
+        schedule: from ``load_schedule``.
+        model: left as it is; may be on the meta device.
+        epochs: length of the run, for a schedule without phases.
+        steps_per_epoch: optimizer steps in an epoch; None for 100, which a note says.
+        optimizer: the one that will train it, for the rates it begins with; None for SGD at 0.1.
+        inputs: one example, for multiply-accumulates; None leaves them open.
+        use_values: rank the model's weights as they are, where shapes do not decide.
+
+    Raises:
+        ScheduleError: the schedule does not fit the model or the run.
+        SchedEngineError: the length of the run is not known, or ``use_values`` without values.
+    """
+    notes = [] if steps_per_epoch else [f"an epoch is taken to have {STEPS_PER_EPOCH} steps; say how many it has"]
+    steps = steps_per_epoch or STEPS_PER_EPOCH
+    if schedule.epochs is None and epochs is None:
+        raise SchedEngineError("the schedule has no phases to say how long the run is; give the epochs (--epochs N)")
+    if use_values and any(parameter.is_meta for parameter in model.parameters()):
+        raise SchedEngineError("the model has no values yet (meta device); load the weights first, or do not use them")
+    subject = copy.deepcopy(model) if use_values else model
+    used = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = schedule.bind(subject, used, epochs=epochs, steps_per_epoch=steps)
+    timeline = Timeline.of(schedule, epochs)
+    assert timeline.epochs is not None
+    table, pruners = ParameterTable(subject), scheduler.pruners
+    zeros = None
+    if use_values:
+        zeros = {one.name: one.first_zeros({name: table[name] for name in one.names}) for one in pruners.values()}
+    forecast = Forecast(schedule, scheduler.policies, table, timeline.spans, timeline.epochs, steps, zeros)
+    events, curves = forecast.events(), forecast.curves(Rates(scheduler.policies, groups_of(used), steps))
+    counted = try_last_cuts_(scheduler.masks, table, pruners, forecast.last_cuts) if use_values else None
+    macs = None if inputs is None else multiply_accumulates(model, inputs)
+    return Plan(
+        timeline.epochs,
+        steps,
+        timeline.spans,
+        pandas.DataFrame(events, columns=list(EVENTS)).astype(EVENTS),
+        pandas.DataFrame(curves, columns=["epoch", "kind", "name", "value"]),
+        outcome(table, pruners, forecast.last_cuts, counted, macs),
+        (*notes, *forecast.notes),
+    )
+
+
+def _depth(span: Span, spans: Sequence[Span]) -> int:
+    """In how many groups a phase lies; a group comes before what it is made of."""
+    before = spans[: spans.index(span)]
+    return sum(other.start <= span.start and span.stop <= other.stop for other in before)
