@@ -11,10 +11,18 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from schedengine._version import __version__
+from schedengine.cli.check import check
+from schedengine.cli.compare import compare
 from schedengine.cli.evaluate import evaluate
+from schedengine.cli.init import init
+from schedengine.cli.list import list_
+from schedengine.cli.plan import plan
+from schedengine.cli.plot import plot
 from schedengine.cli.schema import schema
+from schedengine.cli.summary import summary
 from schedengine.cli.train import train
 from schedengine.errors import EffectWarning, SchedEngineError, ScheduleWarning
+from schedengine.reports.diagnostics import render
 
 app = typer.Typer(
     name="schedengine",
@@ -25,6 +33,13 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(check)
+app.command()(plan)
+app.command()(summary)
+app.command("list")(list_)
+app.command()(init)
+app.command()(plot)
+app.command()(compare)
 app.command()(schema)
 
 
@@ -59,15 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         try:
             app(args=None if arguments is None else list(arguments), prog_name="schedengine")
         except SchedEngineError as error:
-            typer.echo("\n".join(f"error: {line}" for line in _problems(error)), err=True)
+            typer.echo("\n".join(_shown(error)), err=True)
             sys.exit(1)
     sys.exit(0)
 
 
-def _problems(error: SchedEngineError) -> list[str]:
-    """A schedule's problems are one a line; the lines of any other message belong together."""
+def _shown(error: SchedEngineError) -> list[str]:
+    """A schedule's problems each with its line; the lines of any other message belong together."""
     problems = getattr(error, "problems", None)
-    return [str(problem) for problem in problems] if problems else [str(error)]
+    return [render(problem) for problem in problems] if problems else [f"error: {error}"]
 
 
 def _show_warnings() -> None:
