@@ -24,6 +24,7 @@ types: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/transcripts.py
 
 bench: $(VENV)/.installed-dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
