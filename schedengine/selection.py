@@ -335,7 +335,18 @@ def _match_word(table: ParameterTable, word: str) -> list[str] | str:
         name = table.find(word)
     except ValueError as error:
         return str(error)
-    return [name] if name else f"{word!r} is no parameter of the model; {did_you_mean(normalise(word), table.names)}"
+    return [name] if name else f"{word!r} is no parameter of the model; {_nearest(table, normalise(word))}"
+
+
+def _nearest(table: ParameterTable, word: str) -> str:
+    """What would be right: a module's parameters for the name of a module, else the nearest names."""
+    inside = [name for name in table.names if name.startswith(f"{word}.")]
+    types = {type(table.layer(name)).__name__ for name in table.names}
+    if inside:
+        return f"it is a module: write {inside[0]}, or the glob {word}.*"
+    if word in types:
+        return f"it is a type of module: write {{types: [{word}]}}"
+    return did_you_mean(word, table.names)
 
 
 def _match_regex(table: ParameterTable, pattern: str) -> list[str] | str:

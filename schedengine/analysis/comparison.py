@@ -45,7 +45,7 @@ def compare_runs(paths: Iterable[AnyPath], *, labels: Sequence[str] = ()) -> pd.
         ``validation_top1`` (per cent): at the end, or after the last epoch so far; ``validation_top1_best``: of the
         best epoch at the final sparsity; ``test_top1``: at the end; ``..._before``: of the dense model;
         ``sparsity``: fraction of the weights selected by pruners that is 0, at the end or so far; ``sparsity_all``:
-        of all Conv and Linear weights;
+        of all Conv and Linear weights and whatever else pruners selected;
         ``macs``: multiply-accumulates of one example, dense; ``macs_effective``: with those of zero weights left out,
         which only hardware that skips zeros gains from; ``macs_left``: their ratio;
         ``note``: what a reader must know.

@@ -32,7 +32,7 @@ _COLUMNS: list[tuple[str, str, float, int]] = [
 _NOTE = """\
 final: after the last epoch; best: the best epoch at the final sparsity, chosen on validation
 dense: as loaded, or just before the first cut
-sparsity: fraction that is 0, of the weights selected by pruners, and of all Conv and Linear weights
+sparsity: fraction that is 0, of the weights selected by pruners; all: of these and all Conv and Linear weights
 MACs: multiply-accumulates of one example, in millions; effective: without those of zero weights, which only
 hardware that skips zeros gains from; left: effective / dense
 minutes: training and validation, on the machine of the run"""

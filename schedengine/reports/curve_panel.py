@@ -19,7 +19,7 @@ _OF_A_RUN = {
     "top1": "validation top-1 (%)",
     "top5": "validation top-5 (%)",
     "sparsity": "sparsity of selected weights (fraction)",
-    "sparsity_all": "sparsity of all Conv and Linear weights (fraction)",
+    "sparsity_all": "sparsity of all prunable weights (fraction)",
 }
 """What these columns count in a run's metrics.csv; in other tables they may count something else."""
 _BAND = "Line: mean of n runs that differ only by seed; band: from the smallest to the largest."

@@ -237,7 +237,7 @@ def _message(detail: dict[str, Any], node: Node) -> str:
         "less_than_equal": ("le", "at most"),
     }.get(kind)
     if relation:
-        return f"must be {relation[1]} {context[relation[0]]:g} (got {got})"
+        return f"must be {relation[1]} {context[relation[0]]:g} (got {got}){_percent(node.plain(), context)}"
     if kind == "literal_error":
         near = difflib.get_close_matches(str(node.plain()), re.findall(r"'([^']*)'", context["expected"]), n=1)
         return f"must be {context['expected']} (got {got})" + (f"; did you mean {near[0]}?" if near else "")
@@ -250,9 +250,17 @@ def _message(detail: dict[str, Any], node: Node) -> str:
     return f"{message[0].lower()}{message[1:]} (got {got})"
 
 
+def _percent(value: Any, limits: dict[str, Any]) -> str:
+    """What to do about 90 where a fraction should be."""
+    is_share = limits.get("lt") == 1 or limits.get("le") == 1
+    return f"; write the fraction, {value / 100:g}" if is_share and 1 < value < 100 else ""
+
+
 def _unquoted(value: Any, wanted: Iterable[str]) -> str:
     """What to do about a number in quotes where a number should be, or one without where a word should be."""
     if isinstance(value, str) and any("number" in what for what in wanted):
+        if value.endswith("%") and _NUMBER.fullmatch(value[:-1]):
+            return f"; write the fraction, {float(value[:-1]) / 100:g}"
         return "; remove the quotes" if _NUMBER.fullmatch(value) else ""
     is_plain = isinstance(value, (bool, int, float))
     return "; put it in quotes" if is_plain and list(wanted) == ["a word"] else ""

@@ -49,8 +49,8 @@ class Report:
         epochs: trained.
         pruned: a pruner each.
         sparsity: fraction of the weights selected by pruners that is 0.
-        sparsity_all: fraction of all Conv and Linear weights that is 0.
-        weights: all Conv and Linear weights.
+        sparsity_all: fraction of all Conv and Linear weights, and of whatever else pruners selected, that is 0.
+        weights: how many these are.
         before: the dense model by split: just before the first cut, or as loaded; None where there is none.
         before_note: which of the two.
         after: the final model by split.

@@ -48,7 +48,8 @@ METRICS = (
 
 ``lr``: of the first parameter group in the epoch's last step. ``penalty``: what regularizers add to ``train_loss``.
 ``val_loss``, ``top1``, ``top5`` (per cent): on the validation split. ``sparsity``: fraction of the weights selected by
-pruners that is 0; ``sparsity_all``: the same of all Conv and Linear weights; both at the evaluation, which comes before
+pruners that is 0; ``sparsity_all``: the same of all Conv and Linear weights and of whatever else
+pruners selected; both at the evaluation, which comes before
 cuts at the end of the epoch.
 """
 SPARSITY = ("epoch", "parameter", "weights", "zeros", "sparsity")

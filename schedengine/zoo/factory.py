@@ -78,10 +78,14 @@ _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWOR
 
 def _find(reference: str, error: type[SchedEngineError]) -> Factory:
     module_name, _, attribute = reference.partition(":")
+    if module_name.endswith(".py"):
+        raise error(f"{reference!r} names a file; write its module, {module_name[:-3].replace('/', '.')}:{attribute}")
     if not _is_dotted(module_name) or not attribute.isidentifier():
         raise error(f"{reference!r} is not a factory; write package.module:factory")
     module = _import(module_name, reference, error)
     found = getattr(module, attribute, None)
+    if callable(found) and not inspect.isclass(found) and hasattr(found, "forward"):
+        raise error(f"{reference}: is a network, not a function that makes one; write a function that returns it")
     if not callable(found):
         callables = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise error(f"{reference}: {module_name} has no function {attribute}; {did_you_mean(attribute, callables)}")

@@ -76,7 +76,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     file = Path(path)
     if not file.is_file():
-        raise ModelError(f"{file}: no such file; expected safetensors or a state dict saved by torch")
+        raise ModelError(f"{file}: {_absent(file)}; expected safetensors or a state dict saved by torch")
     try:
         if _is_safetensors(file):
             return load_file(file)
@@ -88,6 +88,13 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise ModelError(f"{file}: neither safetensors nor a state dict saved by torch: {reason}") from problem
     return _state_in(content, str(file))
+
+
+def _absent(file: Path) -> str:
+    if not file.is_dir():
+        return "no such file"
+    inside = ", ".join(sorted(one.name for one in file.glob("*.safetensors"))[:_SHOWN])
+    return f"is a folder; in it: {inside}" if inside else "is a folder"
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:

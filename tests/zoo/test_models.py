@@ -19,6 +19,7 @@ def plain(): return nn.Linear(4, 7)
 def sized(num_classes, in_channels=3): return nn.Linear(in_channels, num_classes)
 def needy(width): return nn.Linear(width, 2)
 def number(): return 7
+made = nn.Linear(1, 1)
 """
 
 
@@ -89,6 +90,11 @@ def test_a_factory_that_needs_more_says_what(own: str) -> None:
         build_model(f"{own}:needy", classes=2)
 
 
+def test_a_network_is_no_factory(own: str) -> None:
+    with pytest.raises(ModelError, match="is a network, not a function that makes one"):
+        build_model(f"{own}:made")
+
+
 def test_a_factory_must_return_a_module(own: str) -> None:
     with pytest.raises(ModelError, match="returned a int"):
         build_model(f"{own}:number")
@@ -99,8 +105,10 @@ def test_a_misspelt_factory_gets_the_nearest(own: str) -> None:
         build_model(f"{own}:plian")
     with pytest.raises(ModelError, match="cannot import no_such_module: ModuleNotFoundError"):
         build_model("no_such_module:model")
-    with pytest.raises(ModelError, match="write package.module:factory"):
+    with pytest.raises(ModelError, match="names a file; write its module, models.net:model"):
         build_model("models/net.py:model")
+    with pytest.raises(ModelError, match="write package.module:factory"):
+        build_model("models/net:model")
 
 
 def test_listing_models_imports_no_torch() -> None:
