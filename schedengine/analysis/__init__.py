@@ -7,7 +7,8 @@ parameters      list_parameters: what a schedule can name, and what it does to e
 catalogue       list_names: everything that can be named, with its arguments
 draft           draft_schedule: a schedule to begin with; methods: as templates; globs: few that pick a set
 diagnosis       check_schedule: what is wrong with a schedule; doubts: what is legal and surely not meant
-plan            plan_schedule: what will happen; events, rates: when; outcome: what is left at the end
+plan            plan_schedule: what will happen; events, rates: when; aims: how much; outcome: what is left at the end
+assumed         of a run, where nobody says
 summary         summarize, totals, draw_weights: what the weights are
 runs            read_runs, read_layers: what runs left behind; groups: which differ only by seed; table_file: CSV files
 comparison      compare_runs, compare_groups: side by side

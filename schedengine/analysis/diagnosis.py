@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
+from schedengine.analysis.assumed import EPOCHS, LR, STEPS_PER_EPOCH, check_length
 from schedengine.analysis.doubts import Outlook
 from schedengine.errors import Mark, Problem, SchedEngineError, ScheduleError, ScheduleWarning
 from schedengine.lr.shapes import Shape
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     import pandas
 
 Severity = Literal["error", "warning", "note"]
-STEPS_PER_EPOCH = 100
-EPOCHS = 100
-LR = 0.1
-"""What is assumed where nobody says: steps in an epoch, epochs of a run whose policies name no end, learning rate."""
 _MOMENTUM = 0.9
 
 
@@ -133,6 +130,9 @@ def check_schedule(
         optimizer: the run's, on the model's parameters; None: SGD with momentum. It is not changed.
         lr: the learning rate that the run begins with, > 0, where no optimizer is given; None: not known.
 
+    Raises:
+        SchedEngineError: the run is too long to be looked at.
+
     Example:
         >>> text = "version: 2\\npruners: {once: {sparsity: 0.5}}\\npolicies: [{pruner: once, at: end}]\\n"
         >>> print(check_schedule(text, nn.Linear(8, 8), epochs=5))
@@ -149,6 +149,7 @@ def check_schedule(
         return _diagnosis(document, [("error", error.problems)], error.problems[0].mark)
     given = optimizer or _optimizer(model, lr)
     check = _Check(schedule, model, epochs, steps_per_epoch, given, knows_rate=optimizer is not None or lr is not None)
+    check_length(check.length)
     outlook, errors = check.at(check.length)
     if not check.is_certain:  # what a longer run has no trouble with is no error: the length is only assumed
         lasting = {problem.path for problem in check.at(10 * check.length)[1]}

@@ -248,7 +248,7 @@ def rate_left_alone(outlook: Outlook) -> Doubts:
         yield f"policies[{number}]", f"{ends}: the learning rate then stays as it is"
         return
     try:
-        held = outlook.sampled(list(outlook.rated.values()))[outlook.end - 1]
+        held = Rates(list(outlook.rated.values()), outlook.groups, outlook.steps).at(outlook.end - 1)
         later = [Progress(epoch, 0, outlook.steps) for epoch in range(-(-stop // outlook.steps), outlook.epochs)]
         clocks = [policy.clock_at(window, progress) for progress in later]
         if all(policy.schedule.values(clock, policy.groups)[0]["lr"] == held for clock in clocks):
@@ -262,15 +262,23 @@ def rate_left_alone(outlook: Outlook) -> Doubts:
 
 def two_rates(outlook: Outlook) -> Doubts:
     """Two learning-rate schedules at one time."""
-    for (_, one, first), (number, other, second) in itertools.combinations(outlook.of_kind("lr_scheduler"), 2):
+    for pair in itertools.combinations(outlook.of_kind("lr_scheduler"), 2):
+        (_, _, first), (number, _, second) = pair
         if not _meet(first, second):
             continue
-        plateau = next((policy for policy in (one, other) if _is_plateau(outlook, policy)), None)
-        if plateau is None:
-            wins = f"this one, later in the file, wins over {one.instance!r}"
-        else:
-            wins = f"what {plateau.instance!r} lowers, {(other if plateau is one else one).instance!r} writes over"
-        yield f"policies[{number}]", f"two learning-rate schedules act at one time; {wins}"
+        yield f"policies[{number}]", f"two learning-rate schedules act at one time; {_winner(outlook, pair)}"
+
+
+def _winner(outlook: Outlook, pair: tuple[tuple[int, Policy, Occasions], tuple[int, Policy, Occasions]]) -> str:
+    """Whose rates hold; ``pair`` in the order of the file."""
+    (_, one, first), (_, other, second) = pair
+    plateau = next((policy for policy in (one, other) if _is_plateau(outlook, policy)), None)
+    if plateau is not None:
+        return f"what {plateau.instance!r} lowers, {(other if plateau is one else one).instance!r} writes over"
+    by_step = [any(not window.is_epochs for window in own.windows) for own in (first, second)]
+    if by_step == [True, False]:  # at the beginning of an epoch, what is written per step is written last
+        return f"{one.instance!r}, which is written at every step, wins over this one"
+    return f"this one, later in the file, wins over {one.instance!r}"
 
 
 def _is_plateau(outlook: Outlook, policy: Policy) -> bool:

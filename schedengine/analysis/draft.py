@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from string import Template
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from schedengine.analysis.assumed import LR, STEPS_PER_EPOCH
 from schedengine.analysis.globs import globs_for
 from schedengine.analysis.macs import multiply_accumulates
 from schedengine.analysis.methods import METHODS, Method, lengths
-from schedengine.errors import ModelError, SchedEngineError, did_you_mean
+from schedengine.errors import ModelError, SchedEngineError, ScheduleError, did_you_mean
+from schedengine.schedule.load import load_schedule
 from schedengine.selection import DEFAULT_TYPES, ParameterTable, Selector
 from schedengine.zoo.factory import is_reference
 
@@ -51,7 +54,8 @@ def draft_schedule(
 
     Raises:
         SchedEngineError: no such method, a target out of range, too few epochs.
-        ModelError: nothing in the model to prune by this method, or it does not take the inputs.
+        ModelError: nothing in the model to prune by this method, its layers are too small for the target, or it does
+            not take the inputs.
     """
     if method not in METHODS:
         raise SchedEngineError(f"unknown method {method!r}; {did_you_mean(method, METHODS)}")
@@ -68,7 +72,18 @@ def draft_schedule(
         *_phases(chosen, epochs),
         *_filled(chosen, layers.selector(), wanted),
     ]
-    return "\n".join(parts).rstrip() + "\n"
+    text = "\n".join(parts).rstrip() + "\n"
+    _check_fit(text, model, wanted)
+    return text
+
+
+def _check_fit(text: str, model: nn.Module, target: float) -> None:
+    """A draft that its own model refuses is none: layers may be too small for the target."""
+    sgd = torch.optim.SGD(model.parameters(), lr=LR)
+    try:
+        load_schedule(text).bind(model, sgd, steps_per_epoch=STEPS_PER_EPOCH)
+    except ScheduleError as error:
+        raise ModelError(f"no schedule for a target of {target:g}: {error.problems[0].message}") from error
 
 
 @dataclass

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
+from schedengine.analysis.aims import asked_weights, is_exact
 from schedengine.analysis.rates import Rates, strength
 from schedengine.policies.base import Policy
 from schedengine.policies.lr import LRPolicy, PlateauPolicy
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.policies.regularization import RegularizationPolicy
-from schedengine.progress import Moment, Progress, Window
-from schedengine.pruners.bound import Aim, BoundPruner
-from schedengine.pruners.cutting import removable_groups
+from schedengine.progress import Moment, Occasions, Progress, Window
+from schedengine.pruners.bound import BoundPruner
+from schedengine.pruners.updates import Shrink
 from schedengine.schedule.document import Schedule
 from schedengine.schedule.plan import Span
 from schedengine.selection import ParameterTable
-from schedengine.sparsity.selection import removal_count
+from schedengine.sparsity.allocation import Shapes
 
 SAMPLES = 1000
 """Points at which learning rates and strengths are drawn, at most."""
@@ -36,8 +39,12 @@ EVENTS = {
     "what": "object",
 }
 """The columns, and what they hold; only cuts have numbers, targets and weights."""
-Placed = tuple[tuple[int, int, int], dict[str, Any]]
-"""What events are sorted by (step, ends before the rest, order in the file), and a row of the table."""
+When = tuple[int, int, int]
+"""What events are sorted by: step, hook of the loop, order in the file."""
+Placed = tuple[When, dict[str, Any]]
+"""When, and a row of the table."""
+_END, _PHASE, _EPOCH, _STEP, _LOSS = range(5)
+"""What comes at one moment, in this order: the end of an epoch, phases, the beginning of an epoch, a step, its loss."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class LastCut:
     """The last cut of a pruner within the run.
 
     Args:
-        at: when.
+        at: where the scheduler is then.
         number, count: of its target among the moves of the target.
     """
 
@@ -68,7 +75,7 @@ class Forecast:
 
     Attributes:
         notes: what the events leave out; filled by ``events``.
-        last_cuts: by pruner; filled by ``events``.
+        last_cuts: by pruner, in order of time.
     """
 
     def __init__(
@@ -90,35 +97,34 @@ class Forecast:
         self.zeros = zeros
         self.notes: list[str] = []
         self.last_cuts: dict[str, LastCut] = {}
+        self._pruners = {one.pruner.name: one.pruner for one in policies if isinstance(one, PruningPolicy)}
+        self._titles = titles(spans)
+        self._phases_of_epochs = [""] * epochs
+        for span, title in zip(spans, self._titles):  # inner phases come after the group that they are in
+            self._phases_of_epochs[span.start : span.stop] = [title] * (span.stop - span.start)
 
     def events(self) -> list[dict[str, Any]]:
-        """All of them, in order of time; at one moment ends first, then phases, then policies as in the file."""
-        found = [*self._phases(), *self._policies()]
+        """All of them, in the order in which the loop meets them; of one hook, policies as in the file."""
+        found = [*self._cuts, *self._phases(), *self._policies()]
         return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
-    def _row(self, moment: Moment, order: int, *, is_end: bool = False, **said: Any) -> Placed:
+    def _row(self, moment: Moment, order: int, hook: int, **said: Any) -> Placed:
         step = moment.step(self.steps)
-        epoch = step / self.steps
-        phase = self._phase(math.ceil(epoch) - 1 if is_end else int(epoch))
-        row = {**dict.fromkeys(EVENTS), "epoch": epoch, "step": step, "phase": phase, **said}
-        return (step, 0 if is_end else 1, order), row
-
-    def _phase(self, epoch: int) -> str:
-        """The phase that an epoch lies in, the innermost, with its repeat."""
-        span = next((span for span in reversed(self.spans) if span.start <= epoch < span.stop), None)
-        return "" if span is None else title(span, self.spans)
+        place = -(-step // self.steps) - 1 if hook == _END else step // self.steps
+        phase = self._phases_of_epochs[place] if 0 <= place < self.epochs else ""
+        row = {**dict.fromkeys(EVENTS), "epoch": step / self.steps, "step": step, "phase": phase, **said}
+        return (step, hook, order), row
 
     def _phases(self) -> Iterator[Placed]:
-        for number, span in enumerate(self.spans):
+        for number, (span, title) in enumerate(zip(self.spans, self._titles)):
             length = span.stop - span.start
-            what = f"{title(span, self.spans)} begins: {length} epoch{'s' * (length != 1)}"
-            order = number - len(self.spans)
-            yield self._row(Moment(Fraction(span.start)), order, kind="phase", name=span.name, what=what)
+            what = f"{title} begins: {length} epoch{'s' * (length != 1)}"
+            yield self._row(Moment(Fraction(span.start)), number, _PHASE, kind="phase", name=span.name, what=what)
 
     def _policies(self) -> Iterator[Placed]:
         for order, policy in enumerate(self.policies):
             if isinstance(policy, PruningPolicy):
-                yield from self._cuts(order, policy)
+                yield from self._keeping(order, policy)
             elif isinstance(policy, LRPolicy):
                 yield from self._lr(order, policy)
             elif isinstance(policy, PlateauPolicy):
@@ -126,42 +132,60 @@ class Forecast:
             elif isinstance(policy, RegularizationPolicy):
                 yield from self._regularization(order, policy)
 
-    def _cuts(self, order: int, policy: PruningPolicy) -> Iterator[Placed]:
-        missed = 0
-        for window in policy.own.windows:
-            for moment in window.moments(self.steps):
-                if moment.step(self.steps) - window.is_end >= self.epochs * self.steps:
-                    missed += 1
-                    continue
-                yield self._row(moment, order, is_end=window.is_end, **self._cut(policy, window, moment))
-            if policy.keep_mask:
-                stop = (
-                    window.stop
-                    if window.every or window.is_end
-                    else Moment(Fraction(math.floor(window.stop.epochs) + 1))
-                )
-                what = "its masks hold for good; kept values are dropped"
-                yield self._row(stop, order, is_end=True, kind="masks", name=policy.pruner.name, what=what)
-        if missed:
-            self.notes.append(f"pruner {policy.pruner.name!r}: {missed} cuts come after the end of the run")
+    @cached_property
+    def _cuts(self) -> list[Placed]:
+        """The cuts within the run, in order of time; notes those after it, and each pruner's last one."""
+        found = []
+        for order, policy in enumerate(self.policies):
+            if not isinstance(policy, PruningPolicy):
+                continue
+            instants = [(window, moment) for window in policy.own.windows for moment in window.moments(self.steps)]
+            within = [one for one in instants if one[1].step(self.steps) - one[0].is_end < self.epochs * self.steps]
+            found += [((moment.step(self.steps), _hook(window), order), window, moment) for window, moment in within]
+            if missed := len(instants) - len(within):
+                cuts = f"{missed} cut{'s' * (missed != 1)}"
+                self.notes.append(f"pruner {policy.pruner.name!r}: {cuts} after the end of the run")
+        return [self._cut(*one) for one in sorted(found, key=lambda one: one[0])]
 
-    def _cut(self, policy: PruningPolicy, window: Window, moment: Moment) -> dict[str, Any]:
-        at, pruner = self._progress(window, moment), policy.pruner
-        occasion = policy.every.at_end(at) if window.is_end else policy.every.at(at)
+    def _cut(self, when: When, window: Window, moment: Moment) -> Placed:
+        policy, at = self.policies[when[2]], self._progress(window, moment)
+        assert isinstance(policy, PruningPolicy)
+        occasion, pruner = policy.every.at_end(at) if window.is_end else policy.every.at(at), policy.pruner
         assert occasion is not None
+        if self.last_cuts.pop(pruner.name, None) is None and isinstance(pruner.spec.update, Shrink):
+            self._note_earlier(pruner)
         last = self.last_cuts[pruner.name] = LastCut(at, *policy.target_number(occasion, at))
-        aim = pruner.aim(pruner.shapes(self.table), last.number, last.count, (self.zeros or {}).get(pruner.name))
-        weights = sum(self.table[name].numel() for name in pruner.names)
-        cut = {"kind": "cut", "name": pruner.name, "number": occasion.number, "count": occasion.count}
-        if aim is None:
-            return {
-                **cut,
-                "what": f"cut {occasion.number} of {occasion.count}: what the limit says; decided by the weights",
-            }
-        removed = asked_weights(pruner, pruner.shapes(self.table), aim)
+        shapes = pruner.shapes(self.table)
+        aim = pruner.aim(shapes, last.number, last.count, (self.zeros or {}).get(pruner.name))
+        said: dict[str, Any] = {"number": occasion.number, "count": occasion.count}
+        gone = "what the limit says; decided by the weights"
+        if aim is not None:
+            said |= {"target": aim.total, "weights": asked_weights(pruner, shapes, aim)}
+            gone = _gone(said["weights"], aim.total, shapes, is_exact=is_exact(pruner, shapes, aim))
         again = "" if policy.refresh is None else f", again every {policy.refresh.steps} steps of this epoch"
-        what = f"cut {occasion.number} of {occasion.count}: {aim.total:.4f} of {weights:,} weights are gone{again}"
-        return {**cut, "target": aim.total, "weights": removed, "what": what}
+        said["what"] = f"cut {occasion.number} of {occasion.count}: {gone}{again}"
+        return self._row(moment, when[2], when[1], kind="cut", name=pruner.name, **said)
+
+    def _note_earlier(self, pruner: BoundPruner) -> None:
+        """What nested masks begin with counts as gone already, and other pruners' cuts are not added up here."""
+        before = [name for name in self.last_cuts if set(pruner.names) & set(self._pruners[name].names)]
+        if before:
+            self.notes.append(
+                f"pruner {pruner.name!r} begins after {', '.join(map(repr, before))} cut some of its parameters; its "
+                "targets never go below what is gone by then, which is left out here"
+            )
+
+    def _keeping(self, order: int, policy: PruningPolicy) -> Iterator[Placed]:
+        """The ends of windows after which masks hold for good: with the epoch that a window ends in."""
+        for window in policy.own.windows if policy.keep_mask else ():
+            is_instant = window.every is None and not window.is_end
+            stop = window.stop.step(self.steps)
+            epoch = stop // self.steps + 1 if is_instant else -(-stop // self.steps)
+            if epoch > self.epochs:
+                self.notes.append(f"pruner {policy.pruner.name!r}: a window ends after the run, and keeps no masks")
+                continue
+            what = "its masks hold for good; kept values are dropped"
+            yield self._row(Moment(Fraction(epoch)), order, _END, kind="masks", name=policy.pruner.name, what=what)
 
     def _progress(self, window: Window, moment: Moment) -> Progress:
         """Where the scheduler is when an instant fires."""
@@ -172,41 +196,53 @@ class Forecast:
         return Progress(*divmod(moment.step(self.steps), self.steps), self.steps)
 
     def _lr(self, order: int, policy: LRPolicy) -> Iterator[Placed]:
-        name, run = self.schedule.policies[order].instance, self.epochs * self.steps
-        for window in policy.own.windows:
-            first, last = window.start.step(self.steps), min(window.stop.step(self.steps), run) - 1
-            if first >= run:
-                continue
-            rates, until = self._rates(policy, first, last), (last + 1) / self.steps
+        name, alone = self.schedule.policies[order].instance, Rates([policy], policy.groups, self.steps)
+        for window, first, stop in self._within(policy.own, f"lr_scheduler {name!r}"):
+            rates, until = _over(alone, first, stop - 1), stop / self.steps
             what = f"from {rates[0]:.4g}{_peak(rates)} to {rates[-1]:.4g}, until epoch {until:.4g}"
-            yield self._row(window.start, order, kind="lr", name=name, what=what)
+            what = f"{rates[0]:.4g} from here on" if window.every is None else what
+            yield self._row(window.start, order, _hook(window), kind="lr", name=name, what=what)
 
-    def _rates(self, policy: LRPolicy, first: int, last: int) -> list[float]:
-        """Rates from the first to the last step of a window, some hundred of them."""
-        alone = Rates([policy], policy.groups, self.steps)
-        return [alone.at(step) for step in (*range(first, last, max(1, (last - first) // 100)), max(first, last))]
+    def _within(self, own: Occasions, name: str) -> Iterator[tuple[Window, int, int]]:
+        """Windows that begin in the run, with their first step in it, and the step after their last."""
+        run = self.epochs * self.steps
+        for window in own.windows:
+            first, stop = window.start.step(self.steps), min(window.stop.step(self.steps), run)
+            if first < run:
+                yield window, first, max(first + 1, stop)
+            else:
+                self.notes.append(f"{name}: a window begins after the run, at epoch {first / self.steps:.4g}")
 
     def _plateau(self, order: int, policy: PlateauPolicy) -> Iterator[Placed]:
         name = self.schedule.policies[order].instance
         self.notes.append(f"lr_scheduler {name!r} follows the metrics of the run; its changes are not drawn")
-        for window in policy.own.windows:
-            yield self._row(window.start, order, kind="lr", name=name, what="lowers the rate when a metric says so")
+        for window, _, _ in self._within(policy.own, f"lr_scheduler {name!r}"):
+            what = "lowers the rate when a metric says so"
+            yield self._row(window.start, order, _hook(window), kind="lr", name=name, what=what)
 
     def _regularization(self, order: int, policy: RegularizationPolicy) -> Iterator[Placed]:
-        regularizer, run = policy.regularizer, self.epochs * self.steps
-        for window in policy.own.windows:
-            first, stop = window.start.step(self.steps), min(window.stop.step(self.steps), run)
-            ends = (first, max(first, stop - 1))
-            values = [strength(policy, Progress(*divmod(step, self.steps), self.steps)) for step in ends]
-            shown = f"{values[0]:.4g}" if values[0] == values[1] else f"{values[0]:.4g} to {values[1]:.4g}"
-            what = f"strength {shown} on {len(regularizer.names)} parameters, until epoch {stop / self.steps:.4g}"
-            yield self._row(window.start, order, kind="regularizer", name=regularizer.name, what=what)
+        regularizer = policy.regularizer
+        for window, first, stop in self._within(policy.own, f"regularizer {regularizer.name!r}"):
+            ends = (first, self._last_active(window, stop))
+            low, high = (strength(policy, Progress(*divmod(step, self.steps), self.steps)) for step in ends)
+            shown = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+            most = "up to " if len(set((regularizer.by_name or {}).values())) > 1 else ""
+            every = f", every {window.every.epochs} epochs" if window.every and _skips(window) else ""
+            what = f"strength {most}{shown} on {len(regularizer.names)} parameters{every}, "
+            what += f"until epoch {stop / self.steps:.4g}"
+            yield self._row(window.start, order, _LOSS, kind="regularizer", name=regularizer.name, what=what)
+
+    def _last_active(self, window: Window, stop: int) -> int:
+        """The last step before ``stop`` in an epoch in which the window acts."""
+        epoch = (stop - 1) // self.steps
+        active = next((one for one in range(epoch, -1, -1) if window.is_active(Progress(one, 0, self.steps))), epoch)
+        return stop - 1 if active == epoch else (active + 1) * self.steps - 1
 
     def curves(self, rates: Rates) -> Iterator[tuple[float, str, str, float]]:
         """Points of sparsity (each cut), learning rate and strengths (sampled, with the steps where windows end)."""
-        for policy in self.policies:
-            if isinstance(policy, PruningPolicy):
-                yield from self._targets(policy)
+        for _, cut in self._cuts:
+            if "target" in cut and cut["target"] is not None:
+                yield cut["epoch"], "sparsity", cut["name"], cut["target"]
         if any(isinstance(policy, LRPolicy) for policy in self.policies):
             for step in self._sampled(LRPolicy):
                 yield step / self.steps, "lr", "lr", rates.at(step)
@@ -215,11 +251,6 @@ class Forecast:
                 for step in self._sampled(RegularizationPolicy):
                     at = Progress(*divmod(step, self.steps), self.steps)
                     yield step / self.steps, "strength", policy.regularizer.name, strength(policy, at)
-
-    def _targets(self, policy: PruningPolicy) -> Iterator[tuple[float, str, str, float]]:
-        for _, row in self._cuts(0, policy):
-            if row["kind"] == "cut" and row["target"] is not None:
-                yield row["epoch"], "sparsity", row["name"], row["target"]
 
     def _sampled(self, kind: type) -> list[int]:
         """Steps to ask at: evenly spaced, and the first and last of every window."""
@@ -236,31 +267,47 @@ class Forecast:
         return sorted({step for step in (*spaced, *edges, run - 1) if 0 <= step < run})
 
 
+def _over(rates: Rates, first: int, last: int) -> list[float]:
+    """Rates from the first to the last step of a window: some hundred of them, and all around the largest."""
+    stride = max(1, (last - first) // 100)
+    found = {step: rates.at(step) for step in (*range(first, last, stride), last)}
+    top = max(found, key=found.__getitem__)
+    around = range(max(first, top - stride), min(last, top + stride) + 1)
+    found |= {step: rates.at(step) for step in around}
+    return [found[step] for step in sorted(found)]
+
+
 def _peak(rates: Sequence[float]) -> str:
     """Where a curve goes beyond its ends."""
     most = max(rates)
     return f" over {most:.4g}" if most > max(rates[0], rates[-1]) else ""
 
 
-def asked_weights(pruner: BoundPruner, shapes: dict[str, tuple[int, ...]], aim: Aim) -> int:
-    """How many weights a cut asks to be gone."""
-    if aim.levels is not None:
-        return sum(exact_weights(pruner, shapes, aim, name) or 0 for name in shapes)
-    return removal_count(aim.total, sum(map(math.prod, shapes.values())), pruner.spec.rounding)
+def _hook(window: Window) -> int:
+    """Where in the loop a policy acts at an instant."""
+    if window.is_end:
+        return _END
+    return _EPOCH if window.is_epochs else _STEP
 
 
-def exact_weights(pruner: BoundPruner, shapes: dict[str, tuple[int, ...]], aim: Aim, name: str) -> int | None:
-    """How many weights of one parameter a cut removes; None where scores decide between parameters."""
-    groups, size = pruner.spec.granularity.groups(shapes[name]), pruner.spec.granularity.size(shapes[name])
-    if aim.levels is not None:
-        return removable_groups(pruner.spec, groups, aim.levels[name]) * size
-    if len(shapes) > 1:
-        return None
-    wanted = removal_count(aim.total, groups * size, pruner.spec.rounding) // size
-    return min(wanted, max(0, groups - pruner.spec.min_keep)) * size
+def _skips(window: Window) -> bool:
+    return window.is_epochs and window.every is not None and window.every.epochs > 1
 
 
-def title(span: Span, spans: Sequence[Span]) -> str:
-    """A phase's name, with its repeat where there are several."""
-    repeats = sum(other.name == span.name for other in spans)
-    return span.name if repeats == 1 else f"{span.name} {span.repeat + 1}/{repeats}"
+def _gone(most: int, target: float, shapes: Shapes, *, is_exact: bool) -> str:
+    """What a cut leaves gone, and what it asks for where that is another number."""
+    weights = sum(map(math.prod, shapes.values()))
+    asked, gone = f"{target:.4f}", f"{most / weights:.4f}"
+    said = f"{'' if is_exact else 'up to '}{gone} of {weights:,} weights are gone"
+    return said if asked == gone else f"{said} (asked: {asked})"
+
+
+def titles(spans: Sequence[Span]) -> list[str]:
+    """The phases' names, with their repeat where there are several."""
+    repeats = Counter(span.name for span in spans)
+    seen: Counter[str] = Counter()
+    found = []
+    for span in spans:
+        seen[span.name] += 1
+        found.append(span.name if repeats[span.name] == 1 else f"{span.name} {seen[span.name]}/{repeats[span.name]}")
+    return found

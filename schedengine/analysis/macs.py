@@ -38,7 +38,7 @@ def multiply_accumulates(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str
     Args:
         model: wrapped or not, on one device.
         inputs: of the forward pass, by position; with a leading dimension of 1 the counts are for one example. They
-            are taken to the model's device.
+            are taken to the model's device and precision.
 
     Returns:
         Normalised parameter name -> count, in the model's order. A parameter whose use was not seen (in a scripted
@@ -213,9 +213,10 @@ _PRODUCTS = frozenset({"matmul", "__matmul__", "__rmatmul__", "mm", "bmm"})
 
 
 def _placed(inputs: Sequence[Tensor], table: ParameterTable) -> list[Tensor]:
-    """On the model's device; from the meta device there are no values to take along."""
-    device = table[table.names[0]].device if table.names else torch.device("cpu")
-    return [torch.zeros_like(one, device=device) if one.is_meta else one.to(device) for one in inputs]
+    """On the model's device and in its precision; from the meta device there are no values to take along."""
+    first = table[table.names[0]] if table.names else torch.zeros(())
+    placed = [torch.zeros_like(one, device=first.device) if one.is_meta else one.to(first.device) for one in inputs]
+    return [one.to(first.dtype) if one.is_floating_point() and first.is_floating_point() else one for one in placed]
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 import pandas
 import torch
 
-from schedengine.analysis.events import LastCut, exact_weights
+from schedengine.analysis.aims import exact_weights
+from schedengine.analysis.events import LastCut
 from schedengine.masks import MaskStore
 from schedengine.pruners.bound import BoundPruner
+from schedengine.pruners.updates import Shrink
 from schedengine.selection import ParameterTable
 from schedengine.training.sparsity import prunable
 
@@ -30,7 +32,7 @@ def outcome(
     Args:
         table: the model's parameters.
         pruners: of the schedule, by name.
-        last_cuts: of each pruner that cuts within the run.
+        last_cuts: of each pruner that cuts within the run, in order of time.
         zeros: of each parameter, counted after these cuts; None if there are no values to rank.
         macs: multiply-accumulates of one example by parameter; None if not known.
 
@@ -42,7 +44,7 @@ def outcome(
     rows = []
     for name in prunable(table, selected):
         weights = table[name].numel()
-        own = [pruner for pruner in pruners.values() if name in pruner.names and pruner.name in last_cuts]
+        own = [pruners[pruner] for pruner in last_cuts if name in pruners[pruner].names]
         gone, decided = (zeros[name], "by the weights given") if zeros and own else _gone(name, table, own, last_cuts)
         dense = math.nan if macs is None else macs.get(name, math.nan)
         rows.append(
@@ -65,10 +67,13 @@ def outcome(
 def _gone(
     name: str, table: ParameterTable, own: list[BoundPruner], last_cuts: Mapping[str, LastCut]
 ) -> tuple[float, str]:
-    """Weights that are gone at the end, and what says so. Whatever is 0 before the first cut is not known here."""
+    """Weights that are gone at the end, and what says so; ``own`` pruners in the order of their last cuts.
+
+    Whatever is 0 before the first cut is not known here.
+    """
     if not own:
         return 0, "not pruned"
-    if len(own) > 1 and own[-1].spec.masks == "combine":
+    if len(own) > 1 and (own[-1].spec.masks == "combine" or isinstance(own[-1].spec.update, Shrink)):
         return math.nan, f"{OPEN}: masks of several pruners"
     last, shapes = last_cuts[own[-1].name], own[-1].shapes(table)
     aim = own[-1].aim(shapes, last.number, last.count)
@@ -96,12 +101,7 @@ def try_last_cuts_(
         SchedEngineError: the weights cannot be ranked: no values (meta device), or nan.
     """
 
-    def when(name: str) -> tuple[int, int]:
-        at = last_cuts[name].at
-        return at.epoch, -1 if at.step is None else at.step
-
-    for name in sorted(last_cuts, key=when):
-        last = last_cuts[name]
+    for name, last in last_cuts.items():
         pruners[name].cut_(masks, table, None, last.at, number=last.number, count=last.count)
     found = {}
     for name in table.names:

@@ -8,7 +8,6 @@ scores, the weights decide: known if they are given (as they are now; training m
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
+from schedengine.analysis.assumed import LR, STEPS_PER_EPOCH, check_length
 from schedengine.analysis.events import EVENTS, Forecast
 from schedengine.analysis.macs import multiply_accumulates
 from schedengine.analysis.outcome import outcome, try_last_cuts_
@@ -28,9 +28,6 @@ from schedengine.selection import ParameterTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-STEPS_PER_EPOCH = 100
-"""Where nobody says how many there are."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,13 @@ class Plan:
 
     def bands(self) -> list[tuple[str, int, int, int]]:
         """Phases to draw: name, first epoch, end (exclusive), depth in the nesting of groups."""
-        return [(span.name, span.start, span.stop, _depth(span, self.spans)) for span in self.spans]
+        found, around = [], list[Span]()
+        for span in self.spans:  # a group comes before what it is made of
+            while around and around[-1].stop <= span.start:
+                around.pop()
+            found.append((span.name, span.start, span.stop, len(around)))
+            around.append(span)
+        return found
 
 
 def plan_schedule(
@@ -95,7 +98,7 @@ def plan_schedule(
 
     Raises:
         ScheduleError: the schedule does not fit the model or the run.
-        SchedEngineError: the length of the run is not known, or ``use_values`` without values.
+        SchedEngineError: the length of the run is not known or beyond reason, or ``use_values`` without values.
     """
     notes = [] if steps_per_epoch else [f"an epoch is taken to have {STEPS_PER_EPOCH} steps; say how many it has"]
     steps = steps_per_epoch or STEPS_PER_EPOCH
@@ -103,11 +106,12 @@ def plan_schedule(
         raise SchedEngineError("the schedule has no phases to say how long the run is; give the epochs (--epochs N)")
     if use_values and any(parameter.is_meta for parameter in model.parameters()):
         raise SchedEngineError("the model has no values yet (meta device); load the weights first, or do not use them")
-    subject = copy.deepcopy(model) if use_values else model
-    used = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
-    scheduler = schedule.bind(subject, used, epochs=epochs, steps_per_epoch=steps)
     timeline = Timeline.of(schedule, epochs)
     assert timeline.epochs is not None
+    check_length(timeline.epochs)
+    subject = copy.deepcopy(model) if use_values else model
+    used = optimizer or torch.optim.SGD(model.parameters(), lr=LR)
+    scheduler = schedule.bind(subject, used, epochs=epochs, steps_per_epoch=steps)
     table, pruners = ParameterTable(subject), scheduler.pruners
     zeros = None
     if use_values:
@@ -125,9 +129,3 @@ def plan_schedule(
         outcome(table, pruners, forecast.last_cuts, counted, macs),
         (*notes, *forecast.notes),
     )
-
-
-def _depth(span: Span, spans: Sequence[Span]) -> int:
-    """In how many groups a phase lies; a group comes before what it is made of."""
-    before = spans[: spans.index(span)]
-    return sum(other.start <= span.start and span.stop <= other.stop for other in before)

@@ -17,7 +17,8 @@ from schedengine.regularizers.strengths import Strength
 class Rates:
     """The learning rate of the first parameter group at any step.
 
-    What was written last holds; at one instant the policy that comes last in the file has the last word.
+    What was written last holds. At one instant what is written per step comes after what is written per epoch, as in
+    the loop; of two alike the policy that comes last in the file has the last word.
 
     Args:
         policies: bound, in the order of the file; only those that write learning rates count.
@@ -42,11 +43,12 @@ class Rates:
             SchedEngineError: a schedule has no rate for that time.
         """
         progress = Progress(*divmod(step, self._steps_per_epoch), self._steps_per_epoch)
-        last: tuple[int, LRPolicy, Window, Progress] | None = None
+        last: tuple[tuple[int, bool], LRPolicy, Window, Progress] | None = None
         for policy, windows in self._policies:
             instant = windows.latest(progress)
-            if instant is not None and (last is None or instant[0] >= last[0]):
-                last = (instant[0], policy, instant[1], instant[2])
+            when = (-1, False) if instant is None else (instant[0], instant[2].step is not None)
+            if instant is not None and (last is None or when >= last[0]):
+                last = (when, policy, instant[1], instant[2])
         if last is None:
             return self._initial
         _, policy, window, at = last

@@ -32,9 +32,9 @@ class Selections:
     Args:
         rows: a row for each parameter and each pruner or regularizer that a policy uses: ``parameter``, ``kind``,
             ``name`` of the instance, the words of its ``selector`` that match, ``criterion`` (of a regularizer the
-            penalty), ``granularity``, ``target`` (fraction of this parameter's weights that is gone after the last
-            cut; nan where shapes do not decide it), ``total`` (the same of all that the instance selects; nan where no
-            ramp says it), ``decided`` (by what; of a regularizer its strength).
+            penalty), ``granularity``, ``target`` (fraction of this parameter's weights that the last cut asks to be
+            gone, not yet rounded to whole groups; nan where shapes do not decide it), ``total`` (the same of all that
+            the instance selects; nan where no ramp says it), ``decided`` (by what; of a regularizer its strength).
         problems: words that match nothing, and whatever else of the selection does not fit the model.
     """
 
@@ -136,25 +136,23 @@ class _Instance:
         if not hasattr(spec.sparsity, "to"):
             ramp = self._said("sparsity")
             return lambda _name: (math.nan, math.nan, f"by the number of cuts: {ramp}")
-        total, levels = self._aim(spec, names, values)
-        if levels is None:
-            return lambda _name: (math.nan, total, "by the weights")
-        return lambda name: (levels.get(name, math.nan), total, "by name" if values else "by shapes")
+        return self._by_shapes(BoundPruner(self.name, spec, names, values, lenient=True))
 
-    def _aim(
-        self, spec: Pruner, names: list[str], values: dict[str, float] | None
-    ) -> tuple[float, dict[str, float] | None]:
+    def _by_shapes(self, bound: BoundPruner) -> Outcome:
         """Of the last cut: a ramp that has ``to`` ends there, however many cuts there are."""
-        bound = BoundPruner(self.name, spec, names, values, lenient=True)
-        if not names or values == {}:
-            return math.nan, {}
+        if not bound.names or bound.by_name == {}:
+            return lambda _name: (math.nan, math.nan, "")
         try:
             aim = bound.aim(bound.shapes(self.table), 1, 1)
         except SchedEngineError as error:
             self._add(str(error), "sparsity")
-            return math.nan, {}
+            return lambda _name: (math.nan, math.nan, "open, for the errors below")
         assert aim is not None  # no threshold
-        return aim.total, aim.levels
+        total, levels = aim.total, aim.levels
+        if levels is None and len(bound.names) > 1:
+            return lambda _name: (math.nan, total, "by the weights")
+        how = "by name" if bound.by_name else "by shapes"
+        return lambda name: (total if levels is None else levels[name], total, how)
 
     def _strengths(self, values: dict[str, float] | None) -> Outcome:
         strength = getattr(self.spec, "strength", None)

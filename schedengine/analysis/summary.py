@@ -96,7 +96,7 @@ def draw_weights(model: nn.Module) -> Figure:
     table = ParameterTable(model)
     names = [name for name in table.names if table[name].numel() and table.is_named_by_patterns(name)]
     if not names:
-        raise ModelError("the model has no weights to draw: its parameters are biases or of normalisation layers")
+        raise ModelError("the model has no weight to draw of two dimensions or more, biases and normalisation left out")
     with evaluating(model):
         return draw_weight_histograms({name: _present(name, table.effective(name)) for name in names})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from schedengine.errors import SchedEngineError
-from schedengine.zoo.atomic import replacing
+from schedengine.reports.files import writing
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,8 @@ def write_table(rows: pd.DataFrame, path: Path) -> None:
     Raises:
         SchedEngineError: it cannot be written there.
     """
-    try:
-        with replacing(path) as temporary:
-            rows.to_csv(temporary, index=False)
-    except OSError as error:
-        raise SchedEngineError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+    with writing(path) as temporary:
+        rows.to_csv(temporary, index=False)
 
 
 def _text(path: Path) -> str:

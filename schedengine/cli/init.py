@@ -27,7 +27,7 @@ def init(
     """Write a schedule to begin with, with the parameters of this model."""
     from schedengine.analysis.draft import draft_schedule
     from schedengine.errors import SchedEngineError
-    from schedengine.zoo.atomic import replacing
+    from schedengine.reports.files import writing
     from schedengine.zoo.inputs import example_inputs
     from schedengine.zoo.models import build_model
 
@@ -46,6 +46,6 @@ def init(
     if out is None:
         typer.echo(text, nl=False)
         return
-    with replacing(out) as temporary:
-        temporary.write_text(text)
+    with writing(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     typer.echo(f"written: {out}; see what it will do: schedengine plan {out} --model {model}", err=True)

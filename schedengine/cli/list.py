@@ -149,7 +149,7 @@ def _note(found: Listing, has_schedule: bool) -> str:
         "prunable: yes (Conv and Linear weights, the default); by name, glob, pattern or type; by full name only"
     )
     if has_schedule:
-        lines.append("target: fraction of the parameter's weights that is gone after the last cut, from a dense start")
+        lines.append("target: fraction of the parameter's weights that the last cut asks to be gone; whole groups go")
         lines += _totals(found)
     return "\n".join(lines)
 

@@ -105,13 +105,14 @@ def _show(found: Plan, *, every_event: bool) -> None:
 
 def _picture(found: Plan) -> list[str]:
     """Each curve as a line of text, over the phases."""
-    from schedengine.reports.strips import sample, segments, strip, writable
+    from schedengine.reports.strips import sample, segments, strip
+    from schedengine.reports.tables import writable
 
     rows = [(f"epoch 0 to {found.epochs}", segments([("", 0, found.epochs)], found.epochs, _WIDTH), "")]
-    innermost = [band for band in found.bands() if not _is_group(band, found.bands())]
-    if innermost:
-        text = segments([(name, start, stop) for name, start, stop, _ in innermost], found.epochs, _WIDTH)
-        rows[0] = (rows[0][0], text, "")
+    if bands := found.bands():
+        deeper = [*(level for *_, level in bands[1:]), 0]  # what a group is made of comes right after it
+        inner = [band[:3] for band, following in zip(bands, deeper) if following <= band[3]]
+        rows[0] = (rows[0][0], segments(inner, found.epochs, _WIDTH), "")
     for (kind, name), points in found.curves.groupby(["kind", "name"], sort=False):
         values = list(zip(points["epoch"], points["value"]))
         top = 1.0 if kind == "sparsity" else None
@@ -120,10 +121,6 @@ def _picture(found: Plan) -> list[str]:
         rows.append((label, strip(sample(values, found.epochs, _WIDTH), top=top), ends))
     wide = max(len(label) for label, _, _ in rows)
     return [writable(f"  {label.ljust(wide)}  {text}  {ends}".rstrip()) for label, text, ends in rows]
-
-
-def _is_group(band: tuple[str, int, int, int], bands: list[tuple[str, int, int, int]]) -> bool:
-    return any(other[3] > band[3] and band[1] <= other[1] and other[2] <= band[2] for other in bands)
 
 
 def _shortened(events: pandas.DataFrame) -> pandas.DataFrame:

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from schedengine.errors import SchedEngineError
-from schedengine.zoo.atomic import replacing
+from schedengine.reports.files import writing
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette (2008), which the colour-blind tell apart; without its yellow, too light on white."""
@@ -263,11 +263,8 @@ def save(picture: Figure, path: str | os.PathLike[str]) -> Path:
         SchedEngineError: another suffix, or the place cannot be written to.
     """
     target = check_suffix(path)
-    try:
-        with replacing(target) as temporary:
-            temporary.write_bytes(to_bytes(picture, target.suffix.lower()))
-    except OSError as error:
-        raise SchedEngineError(f"{target}: cannot be written: {error.strerror}; choose another place") from error
+    with writing(target) as temporary:
+        temporary.write_bytes(to_bytes(picture, target.suffix.lower()))
     return target
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -55,16 +54,6 @@ def segments(bands: Sequence[tuple[str, int, int]], length: int, width: int) -> 
         text = f"|{name}".ljust(last - first, "·")[: last - first]
         line[first:last] = text
     return "".join(line)
-
-
-def writable(text: str) -> str:
-    """The text in characters that standard output can write."""
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        plain = str.maketrans({**dict(zip(BLOCKS, ASCII)), "·": "."})
-        return text.translate(plain)
-    return text
 
 
 def sample(points: Sequence[tuple[float, float]], length: float, width: int) -> list[float]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from schedengine.reports.strips import ASCII, BLOCKS
+
 _WIDE = 200
+_PLAIN = str.maketrans({**dict(zip(BLOCKS, ASCII)), "·": ".", "±": "+-"})
 
 
 def show_table(
@@ -23,22 +27,33 @@ def show_table(
     Args:
         title: what it is about.
         headers: one a column.
-        rows: cells, already formatted; printed as they are, whatever they hold.
+        rows: cells, already formatted; printed as they are, whatever they hold, as far as the terminal can write it.
         note: lines below that say what the numbers count.
         text: headers of the columns of words, beside the first one; the others are numbers, and stand to the right.
     """
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=Text(writable(title)), box=box.SIMPLE_HEAD, title_justify="left")
     for number, header in enumerate(headers):
-        table.add_column(header, justify="left" if number == 0 or header in text else "right", no_wrap=True)
+        side: Literal["left", "right"] = "left" if number == 0 or header in text else "right"
+        table.add_column(Text(writable(header)), justify=side, no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(writable(cell)) for cell in row))
     console = Console(highlight=False)
     # A pipe has no width, and a terminal may be narrower than the table, which would cut off numbers.
     needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     console.width = max(needed, console.width if console.is_terminal else _WIDE)
     console.print(table)
     if note:
-        console.print(note, style="dim", markup=False, soft_wrap=True)
+        console.print(writable(note), style="dim", markup=False, soft_wrap=True)
+
+
+def writable(text: str) -> str:
+    """The text in characters that standard output can write; what has no likeness there is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def percent(value: float | None, digits: int = 2) -> str:

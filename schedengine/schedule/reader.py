@@ -253,7 +253,7 @@ def _message(detail: dict[str, Any], node: Node) -> str:
 def _percent(value: Any, limits: dict[str, Any]) -> str:
     """What to do about 90 where a fraction should be."""
     is_share = limits.get("lt") == 1 or limits.get("le") == 1
-    return f"; write the fraction, {value / 100:g}" if is_share and 1 < value < 100 else ""
+    return f"; write the fraction, {value / 100:g}" if is_share and 2 <= value < 100 else ""
 
 
 def _unquoted(value: Any, wanted: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from schedengine import load_schedule
+from schedengine import SchedEngineError, load_schedule
 from schedengine.analysis.diagnosis import Diagnosis, check_schedule
 
 CLEAN = """\
@@ -189,3 +189,9 @@ def test_what_is_no_schedule_is_an_error_and_no_crash(text: str) -> None:
     found = check_schedule(text)
     assert found.count("error") >= 1
     assert str(found).startswith("<text>:")
+
+
+def test_a_run_beyond_reason_is_refused() -> None:
+    text = "version: 2\npruners: {p: {sparsity: 0.5}}\npolicies: [{pruner: p, at: start}]\n"
+    with pytest.raises(SchedEngineError, match="a run of 1,000,000 epochs"):
+        check_schedule(text, epochs=1_000_000)

@@ -119,6 +119,15 @@ def test_a_rate_written_once_after_the_last_schedule_is_meant_to_stay() -> None:
     assert warned(text, epochs=10) == []
 
 
+def test_a_rate_per_step_wins_over_one_per_epoch_wherever_it_stands() -> None:
+    text = rates(
+        "lr_scheduler: a, during: run, until: 10; lr_scheduler: b, during: run, until: 10",
+        "a: {class: linear, from: 0.1}, b: {class: StepLR, step_size: 1}",
+    )
+    message = "two learning-rate schedules act at one time; 'a', which is written at every step, wins over this one"
+    assert (5, message) in warned(text, epochs=10)
+
+
 def test_of_two_rates_at_one_time_the_last_in_the_file_wins() -> None:
     text = rates("lr_scheduler: a, during: run; lr_scheduler: b, during: run, from: 3", "a: {class: linear}, b: linear")
     message = "two learning-rate schedules act at one time; this one, later in the file, wins over 'a'"

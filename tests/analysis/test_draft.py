@@ -32,6 +32,7 @@ def test_every_method_fits_every_model(name: str, method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["digits_cnn", "resnet8_cifar", "mobilenet_v2"])
 def test_every_method_trains_and_reaches_its_target(name: str, method: str) -> None:
+    torch.manual_seed(0)
     model = build_model(name, classes=10, channels=3)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     scheduler = load_schedule(draft(name, method, epochs=6)).bind(model, optimizer, steps_per_epoch=1)
@@ -125,3 +126,8 @@ def test_phases_share_the_epochs_without_remainder(epochs: int) -> None:
     shares = (Stretch("dense", 1 / 3, ""), Stretch("cycle", 2 / 3, "", repeat=4))
     dense, cycles = lengths(shares, epochs)
     assert dense + cycles == epochs and dense >= 1 and cycles >= 4
+
+
+def test_layers_too_small_for_the_target_are_told() -> None:
+    with pytest.raises(ModelError, match="no schedule for a target of 0.9: asks 1 of these weights"):
+        draft_schedule(nn.Linear(1, 1), "mine:net", target=0.9)

@@ -157,3 +157,7 @@ def test_wrapped_models_count_under_normalised_names() -> None:
 def test_an_input_that_does_not_fit_is_refused_with_the_reason() -> None:
     with pytest.raises(ModelError, match=r"does not take an input of 3x8x8: .*channels.*; give the shape"):
         macs(build_model("digits_cnn"), 3, 8, 8)
+
+
+def test_examples_are_taken_in_the_precision_of_the_model() -> None:
+    assert multiply_accumulates(nn.Linear(4, 2).to(torch.bfloat16), [torch.zeros(1, 4)]) == {"weight": 8}

@@ -140,3 +140,8 @@ def test_regularizers_are_shown_with_their_strength() -> None:
 def test_a_wrapped_model_lists_normalised_names() -> None:
     found = list_parameters(nn.DataParallel(nn.Sequential(nn.Linear(2, 2))), inputs=[torch.zeros(1, 2)])
     assert found.parameters["parameter"].tolist() == ["0.weight", "0.bias"] and found.parameters["macs"][0] == 4
+
+
+def test_one_parameter_alone_has_its_target_by_shapes() -> None:
+    found = row(listed("a: {parameters: fc.weight, sparsity: 0.5}"), "fc.weight")
+    assert (found["target"], found["decided"]) == (0.5, "by shapes")

@@ -169,7 +169,7 @@ policies:
 """
     found = plan(text, epochs=2)
     assert len(found.events) == 2
-    assert any("2 cuts come after the end" in note for note in found.notes)
+    assert any("2 cuts after the end" in note for note in found.notes)
 
 
 def test_what_is_assumed_is_noted() -> None:
@@ -208,3 +208,122 @@ phases:
 policies: []
 """
     assert plan(text).bands() == [("outer", 0, 1, 0), ("inner", 0, 1, 1), ("outer", 1, 2, 0), ("inner", 1, 2, 1)]
+
+
+PHASES = "version: 2\nphases: [{name: a, epochs: 2}, {name: b, epochs: 2}]\n"
+X, Y = "x: {allocation: uniform, sparsity: 0.8", "y: {allocation: uniform, sparsity: 0.5"
+
+
+def two(x: str, y: str, policies: str) -> str:
+    return f"{PHASES}pruners:\n  {X}{x}}}\n  {Y}{y}}}\npolicies: [{policies}]\n"
+
+
+def left_by_the_engine(text: str) -> int:
+    """Weights of the linear layer that are not 0 at the end of the run."""
+    model = small_model()
+    optimizer = sgd(model)
+    train(load_schedule(text).bind(model, optimizer, steps_per_epoch=4), model, optimizer)
+    return int(model[5].weight.count_nonzero())
+
+
+def test_the_last_cut_is_the_last_in_time_and_not_in_the_file() -> None:
+    axes = "{allocation: uniform, sparsity: {ramp: linear, to: 0.8}}"
+    text = f"{PHASES}pruners: {{p: {axes}}}\npolicies: [{{pruner: p, during: b}}, {{pruner: p, during: a}}]\n"
+    assert layer(plan(text), FC)["weights_left"] == left_by_the_engine(text) == 48
+    assert list(plan(text).curves["epoch"]) == [0, 1, 2, 3]
+
+
+def test_of_two_pruners_the_one_that_replaces_last_decides() -> None:
+    text = two(", update: reselect, masks: replace", "", "{pruner: x, at: b}, {pruner: y, at: a}")
+    assert layer(plan(text), FC)["weights_left"] == left_by_the_engine(text) == 48
+
+
+def test_masks_that_add_up_are_left_open() -> None:
+    found = layer(plan(two("", "", "{pruner: x, at: a}, {pruner: y, at: b}")), FC)
+    assert math.isnan(found["weights_left"]) and "several pruners" in found["decided"]
+
+
+def test_nested_masks_after_another_pruner_are_noted() -> None:
+    found = plan(two("", "", "{pruner: x, at: a}, {pruner: y, at: b}"))
+    assert "pruner 'y' begins after 'x' cut" in found.notes[0]
+
+
+def test_a_rate_per_step_is_written_after_one_per_epoch() -> None:
+    text = f"{PHASES}lr_schedulers: {{step: {{class: StepLR, step_size: 1}}, line: {{class: linear, from: 0.1}}}}\n"
+    text += "policies: [{lr_scheduler: line, during: run}, {lr_scheduler: step, during: run}]"
+    model = small_model()
+    optimizer = sgd(model)
+    scheduler = load_schedule(text).bind(model, optimizer, steps_per_epoch=4)
+    rates, seen = Rates(scheduler.policies, groups_of(optimizer), 4), []
+    train(scheduler, model, optimizer, after_step=lambda epoch, step: seen.append(optimizer.param_groups[0]["lr"]))
+    assert [rates.at(step) for step in range(16)] == seen
+    assert list(plan(text).events.query("kind == 'lr'")["name"]) == ["step", "line"]
+
+
+def test_a_cut_says_what_whole_groups_make_of_its_target() -> None:
+    found = plan(pruning("{sparsity: 0.5, allocation: uniform, granularity: filter}"), epochs=1).events.iloc[0]
+    assert found["weights"] == 2 * 18 + 3 * 48  # half of 3 and of 5 filters, halves up
+    assert "0.6122 of 294 weights are gone (asked: 0.5000)" in found["what"]
+
+
+def test_a_cut_of_groups_over_several_layers_is_a_bound() -> None:
+    assert "up to 0.5000" in plan(pruning("{sparsity: 0.5, granularity: filter}"), epochs=1).events.iloc[0]["what"]
+
+
+def test_what_must_stay_is_not_planned_to_go() -> None:
+    axes = "{sparsity: 0.9, granularity: filter, parameters: 0.weight, optional: true}"
+    found = plan(pruning(axes), epochs=1).events.iloc[0]
+    assert (found["weights"], found["target"]) == (36, 0.9)  # one of three filters stays
+
+
+def test_the_largest_rate_of_a_window_is_found_between_the_samples() -> None:
+    text = "version: 2\nlr_schedulers: {l: {class: linear, from: 0.1, to: 0.0, warmup: 1}}\n"
+    found = plan(text + "policies: [{lr_scheduler: l, during: run}]", epochs=30, steps_per_epoch=97)
+    assert found.events.iloc[0]["what"].startswith("from 0 over 0.1 to")
+
+
+def test_a_strength_that_skips_epochs_does_not_fall_to_zero() -> None:
+    text = "version: 2\nregularizers: {l: {penalty: l1, strength: {0.weight: 0.1, 5.weight: 0.2}}}\n"
+    found = plan(text + "policies: [{regularizer: l, during: run, every: 2}]", epochs=4)
+    what = "strength up to 0.2 on 2 parameters, every 2 epochs, until epoch 4"
+    assert found.events.iloc[0]["what"] == what
+
+
+@pytest.mark.parametrize(("until", "epoch"), [("6st", 2), ("8st", 2), ("9st", 3)])
+def test_masks_are_kept_from_the_end_of_the_epoch_that_the_window_ends_in(until: str, epoch: int) -> None:
+    when = f"{{pruner: p, during: run, every: 3st, until: {until}, keep_mask: true}}"
+    found = plan(pruning("{sparsity: 0.5, pruned: dense, update: reselect}", when), epochs=4).events
+    assert list(found.query("kind == 'masks'")["epoch"]) == [epoch]
+
+
+def test_what_lies_after_the_run_is_noted_once_and_is_no_event() -> None:
+    axes = "{sparsity: {ramp: linear, to: 0.5}, pruned: dense, update: reselect, optional: true}"
+    found = plan(pruning(axes, "{pruner: p, during: run, until: 6, keep_mask: true}"), epochs=4)
+    assert set(found.events["kind"]) == {"cut"}
+    assert found.notes == (
+        "pruner 'p': 2 cuts after the end of the run",
+        "pruner 'p': a window ends after the run, and keeps no masks",
+    )
+
+
+def test_a_rate_that_is_set_once_holds() -> None:
+    text = "version: 2\nlr_schedulers: {l: {class: constant, from: 0.01}}\npolicies: [{lr_scheduler: l, at: 1}]"
+    assert plan(text, epochs=3).events.iloc[0]["what"] == "0.01 from here on"
+
+
+def test_repeats_of_a_phase_in_a_group_are_counted_through() -> None:
+    text = "version: 2\nphases:\n  - {name: outer, repeat: 2, phases: [{name: inner, epochs: 1}]}\npolicies: []\n"
+    assert [what.partition(" begins")[0] for what in plan(text).events["what"]] == [
+        "outer 1/2", "inner 1/2", "outer 2/2", "inner 2/2",
+    ]  # fmt: skip
+
+
+def test_hundreds_of_repeats_are_planned_in_a_moment() -> None:
+    text = BIMP.replace("repeat: 2", "repeat: 300")
+    found = plan(text)
+    assert len(found.events.query("kind == 'cut'")) == 300
+
+
+def test_a_run_beyond_reason_is_refused() -> None:
+    with pytest.raises(SchedEngineError, match="a run of 1,000,000 epochs"):
+        plan(pruning("{sparsity: 0.5}"), epochs=1_000_000)

@@ -184,5 +184,5 @@ def test_the_device_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_must_be_a_weight_to_draw() -> None:
-    with pytest.raises(ModelError, match="no weights to draw"):
+    with pytest.raises(ModelError, match="no weight to draw"):
         draw_weights(nn.BatchNorm2d(3))

@@ -118,6 +118,12 @@ def test_a_draft_goes_to_a_file_and_never_over_another(capsys: pytest.CaptureFix
     assert code == 1 and "is there already" in errors and load_schedule(path).epochs == 12
 
 
+def test_a_draft_that_cannot_be_written_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, errors = run(capsys, "init", "--model", "digits_cnn", "--out", tmp_path / "file" / "s.yaml")
+    assert code == 1 and "cannot be written" in errors and "choose another place" in errors
+
+
 def test_a_model_with_nothing_to_prune_is_an_error(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     code, shown, errors = run(capsys, "init", "--model", "own_nets:empty")
     assert (code, shown) == (1, "") and "no Conv or Linear weight to prune" in errors
