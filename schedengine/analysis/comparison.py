@@ -31,7 +31,7 @@ NUMBERS = (
 """The columns of numbers, which groups have the mean and the standard deviation of."""
 
 
-def compare_runs(paths: Iterable[AnyPath], *, labels: Sequence[str] = ()) -> pd.DataFrame:
+def compare_runs(paths: AnyPath | Iterable[AnyPath], *, labels: Sequence[str] = ()) -> pd.DataFrame:
     """A row for each run: accuracy by split, sparsity, multiply-accumulates, time.
 
     Args:

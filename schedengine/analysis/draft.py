@@ -202,7 +202,9 @@ def _head(layers: _Layers, name: str, method: Method, target: float, inputs: Seq
     yield from _comment(f"For {name}: {counted}; {macs or unknown}. Shares below are of these.")
     yield from _comment(f"Target: {target:g} of the {method.removes} of the layers that `parameters` picks.")
     if others := layers.others():
-        yield from _comment(f"Not pruned unless you add them to its names: {', '.join(others)}.")
+        dense = 1 - layers.count(layers.weights) / layers.count(layers.table.names)
+        left = f"Not pruned, {_percent(dense)} of all parameters, unless you add them to its names"
+        yield from _comment(f"{left}: {', '.join(others)}.")
     yield from _comment("A draft to begin with: phases, target and exceptions are yours to change.")
 
 

@@ -55,6 +55,10 @@ def multiply_accumulates(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str
         The measure behind the theoretical speed-up of Zimmer, Spiegel, Pokutta (2023), How I Learned to Stop Worrying
         and Love Retraining, arXiv:2111.00843; they assume padded convolutions without groups, here shapes are real.
     """
+    if isinstance(inputs, Tensor) or not all(isinstance(one, Tensor) for one in inputs):
+        raise ModelError(
+            "inputs: a sequence of tensors with a leading dimension of 1, as in [torch.zeros(1, 3, 32, 32)]"
+        )
     try:
         return _counted(model, inputs)
     except _MISFITS as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas
@@ -13,6 +14,7 @@ from schedengine.analysis.macs import multiply_accumulates
 from schedengine.analysis.selections import COLUMNS, Selections, select
 from schedengine.errors import Problem
 from schedengine.schedule.document import Schedule
+from schedengine.schedule.load import load_schedule
 from schedengine.selection import DEFAULT_TYPES, ParameterTable, normalise
 
 
@@ -36,13 +38,13 @@ class Listing:
 
 
 def list_parameters(
-    model: nn.Module, *, schedule: Schedule | None = None, inputs: Sequence[Tensor] | None = None
+    model: nn.Module, *, schedule: Schedule | str | Path | None = None, inputs: Sequence[Tensor] | None = None
 ) -> Listing:
     """List what a schedule can name in a model, and what one does with it. Needs no values: the meta device will do.
 
     Args:
         model: wrapped or not.
-        schedule: whose selectors to match; None for none.
+        schedule: whose selectors to match, loaded or what ``load_schedule`` takes; None for none.
         inputs: one example, for multiply-accumulates; None leaves them unknown.
 
     Raises:
@@ -53,6 +55,8 @@ def list_parameters(
         >>> found[["parameter", "shape", "prunable", "reason"]].iloc[0].tolist()
         ['0.weight', '4x1x3x3', 'yes', 'weight of a Conv2d']
     """
+    if schedule is not None and not isinstance(schedule, Schedule):
+        schedule = load_schedule(schedule)
     table = ParameterTable(model)
     macs = {} if inputs is None else multiply_accumulates(model, inputs)
     defaults = set(table.of_types(DEFAULT_TYPES))

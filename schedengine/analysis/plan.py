@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas
@@ -23,11 +24,15 @@ from schedengine.analysis.rates import Rates
 from schedengine.errors import SchedEngineError
 from schedengine.policies.lr import groups_of
 from schedengine.schedule.document import Schedule
+from schedengine.schedule.load import load_schedule
 from schedengine.schedule.plan import Span, Timeline
 from schedengine.selection import ParameterTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_MOST_OF_IT = 0.9
+"""Share of a model's parameters from which on what is left out goes without saying."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Plan:
 
 
 def plan_schedule(
-    schedule: Schedule,
+    schedule: Schedule | str | Path,
     model: nn.Module,
     *,
     epochs: int | None = None,
@@ -88,7 +93,7 @@ def plan_schedule(
     """Say what a schedule will do to a model.
 
     Args:
-        schedule: from ``load_schedule``.
+        schedule: from ``load_schedule``, or what it takes.
         model: left as it is; may be on the meta device.
         epochs: length of the run, for a schedule without phases.
         steps_per_epoch: optimizer steps in an epoch; None for 100, which a note says.
@@ -100,7 +105,12 @@ def plan_schedule(
         ScheduleError: the schedule does not fit the model or the run.
         SchedEngineError: the length of the run is not known or beyond reason, or ``use_values`` without values.
     """
-    notes = [] if steps_per_epoch else [f"an epoch is taken to have {STEPS_PER_EPOCH} steps; say how many it has"]
+    schedule = schedule if isinstance(schedule, Schedule) else load_schedule(schedule)
+    notes = (
+        []
+        if steps_per_epoch
+        else [f"an epoch is taken to have {STEPS_PER_EPOCH} steps; say how many it has (--steps-per-epoch)"]
+    )
     steps = steps_per_epoch or STEPS_PER_EPOCH
     if schedule.epochs is None and epochs is None:
         raise SchedEngineError("the schedule has no phases to say how long the run is; give the epochs (--epochs N)")
@@ -110,6 +120,8 @@ def plan_schedule(
     assert timeline.epochs is not None
     check_length(timeline.epochs)
     subject = copy.deepcopy(model) if use_values else model
+    if not any(True for _ in model.parameters()):
+        raise SchedEngineError("the model has no parameters, so there is nothing to plan")
     used = optimizer or torch.optim.SGD(model.parameters(), lr=LR)
     scheduler = schedule.bind(subject, used, epochs=epochs, steps_per_epoch=steps)
     table, pruners = ParameterTable(subject), scheduler.pruners
@@ -120,12 +132,25 @@ def plan_schedule(
     events, curves = forecast.events(), forecast.curves(Rates(scheduler.policies, groups_of(used), steps))
     counted = try_last_cuts_(scheduler.masks, table, pruners, forecast.last_cuts) if use_values else None
     macs = None if inputs is None else multiply_accumulates(model, inputs)
+    layers = outcome(table, pruners, forecast.last_cuts, counted, macs)
     return Plan(
         timeline.epochs,
         steps,
         timeline.spans,
         pandas.DataFrame(events, columns=list(EVENTS)).astype(EVENTS),
         pandas.DataFrame(curves, columns=["epoch", "kind", "name", "value"]),
-        outcome(table, pruners, forecast.last_cuts, counted, macs),
-        (*notes, *forecast.notes),
+        layers,
+        (*notes, *forecast.notes, *_left_out(table, layers)),
     )
+
+
+def _left_out(table: ParameterTable, layers: pandas.DataFrame) -> list[str]:
+    """What a reader of sparsities must know of a network most of which no pruner can reach."""
+    weights = sum(table[name].numel() for name in table.names)
+    share = layers["weights"].sum() / weights if len(layers) else 0.0
+    if share >= _MOST_OF_IT:
+        return []
+    return [
+        f"the weights listed are {share:.1%} of the model's {weights:,} parameters; the others (recurrent, embedding, "
+        "attention, ...) are pruned only where a pruner names them"
+    ]

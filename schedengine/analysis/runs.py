@@ -69,19 +69,20 @@ class Run:
         return "; ".join(said)
 
 
-def open_runs(paths: Iterable[AnyPath]) -> list[Run]:
+def open_runs(paths: AnyPath | Iterable[AnyPath]) -> list[Run]:
     """Read run folders (with metrics.csv, sparsity.csv, run.json, result.json) and other CSV files.
 
     Raises:
         SchedEngineError: a path that is not there or holds no run, a file that is damaged, or nothing to read.
     """
-    found = list(dict.fromkeys(Path(path) for path in paths))
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    found = list(dict.fromkeys(Path(path) for path in given))
     if not found:
         raise SchedEngineError("no run is given; give run folders or CSV files")
     return [_open(path, name) for path, name in zip(found, _names(found))]
 
 
-def read_runs(paths: Iterable[AnyPath], *, labels: Sequence[str] = ()) -> pd.DataFrame:
+def read_runs(paths: AnyPath | Iterable[AnyPath], *, labels: Sequence[str] = ()) -> pd.DataFrame:
     """The epochs of all runs in one table; the rows of other CSV files likewise.
 
     Args:
@@ -99,7 +100,7 @@ def read_runs(paths: Iterable[AnyPath], *, labels: Sequence[str] = ()) -> pd.Dat
     return metrics_of(open_runs(paths), labels=labels)
 
 
-def read_layers(paths: Iterable[AnyPath], *, labels: Sequence[str] = ()) -> pd.DataFrame:
+def read_layers(paths: AnyPath | Iterable[AnyPath], *, labels: Sequence[str] = ()) -> pd.DataFrame:
     """The sparsity of each parameter after each epoch, of all runs that have it.
 
     Returns:

@@ -20,7 +20,8 @@ def show_result(result: Report, folder: Path) -> None:
             ["pruner", "parameters", "weights", "cuts", "zeros", "target", "achieved"],
             [_pruned(one) for one in result.pruned],
             "target, achieved: fraction removed of the weights that the pruner selected; zeros: counted at the end\n"
-            f"of all {result.weights:,} Conv and Linear weights, and whatever else pruners selected, {fraction(result.sparsity_all)} are 0",
+            f"of all {result.weights:,} Conv and Linear weights, and whatever else pruners selected, "
+            f"{fraction(result.sparsity_all)} are 0",
         )
     before = result.before or {}
     show_table(

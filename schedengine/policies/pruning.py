@@ -98,7 +98,7 @@ class PruningPolicy(Policy):
         del context.cuts[:-MOST_CUTS]
 
     def target_number(self, occasion: Occasion, at: Progress) -> tuple[int, int]:
-        """Which move of the target an instant is at, out of how many: that of the cut, unless the ramp moves more slowly.
+        """Which move of the target an instant is at, of how many: that of the cut, unless the ramp moves more slowly.
 
         The last cut is at the last move, even where the target would have moved again after it.
         """

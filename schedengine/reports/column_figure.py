@@ -25,7 +25,7 @@ def draw_columns(rows: pd.DataFrame, x: str, y: str, *, by: Sequence[str] | None
     More than twelve curves get several panels, those of parameters by the stages of the network.
 
     Args:
-        rows: of ``read_runs``.
+        rows: of ``read_runs``, or any table.
         x: column of numbers. Of several rows of a run at one x the last counts.
         y: column of numbers.
         by: columns that tell curves of a group apart; None: ``parameter``, else all columns of text.
@@ -33,6 +33,7 @@ def draw_columns(rows: pd.DataFrame, x: str, y: str, *, by: Sequence[str] | None
     Raises:
         SchedEngineError: no such column, a column of text, or no row with both.
     """
+    rows = rows if "group" in rows else rows.assign(run="", group="")
     found = curves(rows, x, y, by)
     parts = _panels(found)
     size = (_WIDTH, 3.4) if len(parts) == 1 else (_WIDTH / 2, 2.6)

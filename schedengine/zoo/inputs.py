@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 _OURS: dict[str, Shape] = {"digits": (1, 8, 8), "cifar": (3, 32, 32)}
 """By a part of the name."""
+_MOST = 2**31
 _FORM = "write CxHxW, as in 3x32x32; several inputs by several options; whole numbers as in 128:int"
 
 
@@ -78,4 +80,7 @@ def _parse(text: str) -> tuple[Shape, bool]:
     parts = sizes.split("x")
     if not all(part.isdecimal() and int(part) > 0 for part in parts) or (colon and kind != "int"):
         raise ModelError(f"--input {text}: not a shape; {_FORM}")
-    return tuple(map(int, parts)), bool(colon)
+    shape = tuple(map(int, parts))
+    if math.prod(shape) > _MOST:
+        raise ModelError(f"--input {text}: {math.prod(shape):,} values in one example; no model takes as many")
+    return shape, bool(colon)

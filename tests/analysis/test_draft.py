@@ -81,9 +81,10 @@ def test_comments_say_what_each_glob_holds() -> None:
 
 
 def test_what_could_be_named_besides_is_said() -> None:
-    assert "Not pruned unless you add them to its names: encoder.layers.encoder_layer_*.self_attention" in draft(
-        "vit_b_16"
-    )
+    text = draft("vit_b_16").replace("\n# ", " ")
+    # 21.2 M in 12 projections of 2304x768, and 0.3 M in biases, norms and positions, of 86.6 M
+    assert "Not pruned, 24.8 % of all parameters" in text
+    assert "unless you add them to its names: encoder.layers.encoder_layer_*.self_attention" in text
 
 
 def test_a_tied_classifier_is_known_by_its_place_not_by_its_first_name() -> None:

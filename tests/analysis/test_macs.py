@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -161,3 +163,9 @@ def test_an_input_that_does_not_fit_is_refused_with_the_reason() -> None:
 
 def test_examples_are_taken_in_the_precision_of_the_model() -> None:
     assert multiply_accumulates(nn.Linear(4, 2).to(torch.bfloat16), [torch.zeros(1, 4)]) == {"weight": 8}
+
+
+@pytest.mark.parametrize("inputs", [torch.zeros(1, 3, 8, 8), [(1, 3, 8, 8)]])
+def test_inputs_are_tensors_in_a_sequence(inputs: Any) -> None:
+    with pytest.raises(ModelError, match="a sequence of tensors"):
+        multiply_accumulates(nn.Conv2d(3, 4, 3), inputs)

@@ -327,3 +327,18 @@ def test_hundreds_of_repeats_are_planned_in_a_moment() -> None:
 def test_a_run_beyond_reason_is_refused() -> None:
     with pytest.raises(SchedEngineError, match="a run of 1,000,000 epochs"):
         plan(pruning("{sparsity: 0.5}"), epochs=1_000_000)
+
+
+def test_a_path_or_a_text_is_loaded() -> None:
+    assert len(plan_schedule(BIMP, small_model(), steps_per_epoch=4).events) == len(plan().events)
+
+
+def test_what_no_pruner_reaches_by_default_is_said() -> None:
+    model = nn.ModuleDict({"lstm": nn.LSTM(8, 8), "head": nn.Linear(8, 2)})
+    found = plan(pruning("{sparsity: 0.5}"), model, epochs=1)
+    assert any("2.7% of the model's 594 parameters" in note for note in found.notes)
+
+
+def test_a_model_without_parameters_is_an_error() -> None:
+    with pytest.raises(SchedEngineError, match="no parameters"):
+        plan(pruning("{sparsity: 0.5}"), nn.ReLU(), epochs=1)
