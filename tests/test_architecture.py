@@ -29,6 +29,7 @@ DOORS = {
     "yaml": "schedule/source.py",
     "typer": "cli/",
     "matplotlib": "reports/",
+    "ray": "distributed/",
     "tensorboard": "integrations/",
     "torch.utils.tensorboard": "integrations/",
 }

@@ -12,6 +12,7 @@ assumed         of a run, where nobody says
 summary         summarize, totals, draw_weights: what the weights are
 runs            read_runs, read_layers: what runs left behind; groups: which differ only by seed; table_file: CSV files
 comparison      compare_runs, compare_groups: side by side
+sensitivity     analyse_sensitivity: how much each parameter can lose; suggest_levels: for all together
 
 The names are imported when first used.
 """
@@ -22,6 +23,7 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
+    "analyse_sensitivity": "sensitivity.analyse",
     "check_schedule": "diagnosis",
     "compare_groups": "comparison",
     "compare_runs": "comparison",
@@ -33,6 +35,7 @@ _PUBLIC = {
     "plan_schedule": "plan",
     "read_layers": "runs",
     "read_runs": "runs",
+    "suggest_levels": "sensitivity.suggest",
     "summarize": "summary",
     "totals": "summary",
 }

@@ -16,9 +16,11 @@ from schedengine.cli.compare import compare
 from schedengine.cli.evaluate import evaluate
 from schedengine.cli.init import init
 from schedengine.cli.list import list_
+from schedengine.cli.merge import merge
 from schedengine.cli.plan import plan
 from schedengine.cli.plot import plot
 from schedengine.cli.schema import schema
+from schedengine.cli.sensitivity import sensitivity
 from schedengine.cli.summary import summary
 from schedengine.cli.train import train
 from schedengine.errors import EffectWarning, SchedEngineError, ScheduleWarning
@@ -31,13 +33,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(train)
-app.command()(evaluate)
+app.command()(init)
+app.command("list")(list_)
 app.command()(check)
 app.command()(plan)
+app.command()(sensitivity)
+app.command()(merge)
+app.command()(train)
+app.command()(evaluate)
 app.command()(summary)
-app.command("list")(list_)
-app.command()(init)
 app.command()(plot)
 app.command()(compare)
 app.command()(schema)

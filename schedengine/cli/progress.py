@@ -46,3 +46,31 @@ class ProgressBar:
         top1 = "" if row["top1"] is None else f" · top-1 {row['top1']:.2f} %"
         words = f"{row['epoch'] + 1}/{self._epochs} · loss {row['train_loss']:.4f}{top1}"
         self._bar.update(self._task, description=f"{words} · sparsity {row['sparsity']:.4f}")
+
+
+class SweepBar:
+    """Looks on while cells are measured; use it as a context."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("images"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> SweepBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, images: int, total: int | None, is_open: int, cells: int) -> None:
+        """Draw how far it is: images seen, of how many, and cells that are still measured."""
+        shown = f"{images:,}" if total is None else f"{images:,} of {total:,}"
+        self._bar.update(self._task, total=total, completed=images, description=f"{shown} · {is_open} of {cells} cells")

@@ -1,0 +1,1 @@
+"""Work in several processes: local ones, or tasks of a Ray cluster."""
