@@ -2,12 +2,15 @@
 
     python benchmarks/sweep.py [--model resnet20_cifar] [--weights FILE] [--data imagefolder:PATH] [--images 1000]
                                [--levels 0:0.95:0.05] [--every 1] [--threads 1] [--image-size N] [--batch-size N]
-                               [--out CSV]
+                               [--within 0.5 --within 1] [--out CSV]
 
 Naive: a copy of the model for each parameter, the dense network evaluated again for each, every level a whole
 evaluation, in the batches that suit it best. Both sweeps go through the same batches in turn, so that whatever else the
 machine does hits both, and must count the same. The limit by operations is what reuse alone can give: operations of the
 naive sweep by those of the exact one, were every operation as fast in both.
+
+Adaptive: cells stop when their drop is known to ``--within`` points, on all test images in random order; its time, the
+evaluation of the dense network on all of them included, is set against that of the naive sweep on as many images.
 """
 
 from __future__ import annotations
@@ -16,21 +19,30 @@ import argparse
 import copy
 import csv
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from schedengine.analysis.sensitivity.adaptive import Adaptive
 from schedengine.analysis.sensitivity.cells import Cell, layer_cells
 from schedengine.analysis.sensitivity.counts import Counts, judge
+from schedengine.analysis.sensitivity.images import from_split
 from schedengine.analysis.sensitivity.levels import parse_levels
+from schedengine.analysis.sensitivity.study import Study
 from schedengine.analysis.sensitivity.sweep import Engine
+from schedengine.analysis.sensitivity.table import Swept
 from schedengine.selection import DEFAULT_TYPES, ParameterTable
 from schedengine.training.evaluate import evaluating
-from schedengine.zoo.data import load_data
+from schedengine.zoo.data import Data, load_data
+from schedengine.zoo.loader import Loader, Split
 from schedengine.zoo.models import build_model
 from schedengine.zoo.weights import load_weights
 
@@ -70,6 +82,60 @@ def operations(call: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
+class Live(TorchDispatchMode):
+    """The most bytes that results of operations hold at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), keywords: dict[str, Any] | None = None
+    ) -> Any:
+        made = function(*arguments, **(keywords or {}))
+        for one in made if isinstance(made, (list, tuple)) else [made]:
+            if isinstance(one, Tensor):
+                self._take(one.untyped_storage())
+        return made
+
+    def _take(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.bytes += storage.nbytes()
+        self.peak = max(self.peak, self.bytes)
+        weakref.finalize(storage, self._drop, key, storage.nbytes())
+
+    def _drop(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.bytes -= size
+
+
+def peak(call: Callable[[], object]) -> int:
+    with Live() as live:
+        call()
+    return live.peak
+
+
+def adaptive(
+    model: nn.Module, cells: Sequence[Cell], data: Data, within: float, batch_size: int
+) -> tuple[float, float, int]:
+    """Seconds, the share of images that the cells needed, and how many images there are."""
+
+    def loader(split: Split, size: int) -> Loader:
+        return Loader(split, size, data.mean, data.std)
+
+    everything = from_split(loader, data.test, batch_size=batch_size)
+    shown = from_split(loader, data.test, batch_size=batch_size, random_order=0)
+    rule = partial(Adaptive, within=within)
+    study = Study(model, cells, shown, Swept("element", "magnitude", "", {}), everything=everything, adaptive=rule)
+    found: list[Any] = []
+    taken = seconds(lambda: found.append(study.run()))
+    return taken, found[0]["samples"].sum() / (len(cells) * len(data.test)), len(data.test)
+
+
 def rounds(
     model: nn.Module, cells: Sequence[Cell], engine: Engine, batches: Iterator[tuple[Tensor, Tensor]]
 ) -> tuple[float, float, int]:
@@ -101,6 +167,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="only every so many-th parameter")
     parser.add_argument("--batch-size", type=int, help="of the naive sweep; by default the fastest, tried out")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--within", type=float, action="append", help="points; again for more")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -120,9 +187,9 @@ def main() -> None:
             writer.writerows([options.model, what, value] for what, value in rows.items())
 
 
-def measured(model: nn.Module, data: object, options: argparse.Namespace) -> dict[str, object]:
+def measured(model: nn.Module, data: Data, options: argparse.Namespace) -> dict[str, object]:
     def loader(size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter(data.loader("test", batch_size=size, seed=0))  # type: ignore[attr-defined]
+        return iter(data.loader("test", batch_size=size, seed=0))
 
     batch = options.batch_size or fastest_batch(model, next(loader(min(max(BATCHES), options.images)))[0])
     table = ParameterTable(model)
@@ -136,6 +203,14 @@ def measured(model: nn.Module, data: object, options: argparse.Namespace) -> dic
     dense = operations(lambda: model(images))
     shared = operations(lambda: engine.measure(images, torch.zeros(len(images), dtype=torch.int64)))
     per_image = 1000 / (len(cells) * parts * batch)
+    part, labels = images[: engine.path.batch], torch.zeros(len(images), dtype=torch.int64)
+    memory = [peak(lambda: model(part)), peak(lambda: engine.measure(part, labels[: len(part)]))]
+    rows: dict[str, object] = {}
+    for within in options.within or []:
+        taken, share, count = adaptive(model, cells, data, within, max(64, engine.path.batch))
+        whole = slow / (parts * batch) * count
+        rows[f"within {within:g} points: s, images needed"] = f"{taken:.1f}, {share:.1%} of {count:,}"
+        rows[f"naive on {count:,} images (extrapolated) / within {within:g}"] = round(whole / taken, 1)
     return {
         "parameters, levels, images": f"{len(names)}, {len(cells) // len(names)}, {parts * batch}",
         "threads, batch of the naive sweep": f"{options.threads}, {batch}",
@@ -146,6 +221,9 @@ def measured(model: nn.Module, data: object, options: argparse.Namespace) -> dic
         "naive / exact, preparation left out": round(slow / fast, 2),
         "limit by operations": round(dense * len(cells) / shared, 2),
         "cells on batches whose counts differ": different,
+        "live bytes of results, a batch of the path: plain": f"{memory[0]:,}",
+        "the same of the exact sweep / plain": round(memory[1] / memory[0], 2),
+        **rows,
     }
 
 
