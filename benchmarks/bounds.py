@@ -3,12 +3,15 @@
 ``coverage``: cells of many kinds are shown images, 50 after 50, until ``decide`` says that they are done; counted is
 how often the true drop is then below, between and above the bounds.
 
+``subset``: how often the bounds of a number of images fixed beforehand hold, at 95 %: not simulated, summed over all
+samples that there can be (but for such as have less than one chance in ten million).
+
 ``images``: how many of 10,000 images 60 cells of a ResNet-20 on CIFAR-10 take on average (12 of its layers, at 0.1,
 0.3, ... 0.9; ``RESNET20`` has what each loses and wins), with our bounds and others, known within 0.5 and 1 point.
 Some hold at one look ("each look"); some at all of them, proven: with the error shared evenly by looks that come ever
 more rarely, or by betting.
 
-    python benchmarks/bounds.py [coverage|images] [--repeats 400] [--out table.csv]
+    python benchmarks/bounds.py [coverage|images|subset] [--repeats 400] [--out table.csv]
 
 References: I. Waudby-Smith, A. Ramdas (2020), Confidence sequences for sampling without replacement, arXiv:2006.04347,
 and Estimating means of bounded random variables by betting, arXiv:2010.09686; R. Bardenet, O.-A. Maillard (2015),
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -219,6 +223,56 @@ def _held(images: int, right: int, within: float, lost: int, won: int, repeats: 
             "below": round(below, 2), "above": round(above, 2)}  # fmt: skip
 
 
+def subset(repeats: int) -> Iterable[Row]:
+    """How often the bounds of a subset hold, exactly."""
+    del repeats
+    for images, share in itertools.product((1_000, 10_000), (0.5, 0.88, 1.0)):
+        right, least, rows = round(images * share), math.inf, 0
+        below = dict.fromkeys((95.0, 94.5, 94.0), 0)
+        for seen, lost, won in itertools.product(
+            SEEN, (0, 1, 3, 10, 20, 40, 100, 300, 500), (0, 1, 4, 10, 30, 100, 200)
+        ):
+            if won <= images - right:
+                held = 100 * _chance(
+                    lost, won, round(seen * right), round(seen * (images - right)), right, images - right
+                )
+                least, rows = min(least, held), rows + 1
+                below = {limit: count + (held < limit - 1e-4) for limit, count in below.items()}
+        counted: Row = {f"below {limit:g}": count for limit, count in below.items()}
+        yield {"images": images, "right": right, "cases": rows, "least held": round(least, 2), **counted}
+
+
+SEEN = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
+"""Shares of the images."""
+
+
+def _chance(lost: int, won: int, right_seen: int, wrong_seen: int, right: int, wrong: int) -> float:
+    """Probability that the bounds hold, of cells that lose and win as much."""
+    losses, chance_lost = _drawn(lost, right_seen, right)
+    wins, chance_won = _drawn(won, wrong_seen, wrong)
+    grid = [each.ravel() for each in numpy.meshgrid(losses, wins, indexing="ij")]
+    sizes = [numpy.full(len(grid[0]), size) for size in (right_seen, wrong_seen)]
+    found = drop_bounds(
+        Pairs(grid[0], grid[1], sizes[0], sizes[1], right, wrong, numpy.zeros(len(grid[0]), dtype=bool))
+    )
+    drop = 100 * (lost - won) / (right + wrong)
+    is_held = (found.low <= drop + 1e-9) & (drop <= found.high + 1e-9)
+    return 1 - float((numpy.outer(chance_lost, chance_won).ravel() * ~is_held).sum())
+
+
+def _drawn(among: int, seen: int, total: int) -> tuple[Integers, Floats]:
+    """How many of them may be in the sample, and how likely (hypergeometric)."""
+    hits = numpy.arange(max(0, seen - (total - among)), min(seen, among) + 1)
+    chances = numpy.array([math.exp(_log_chance(int(hit), among, seen, total)) for hit in hits])
+    return hits[chances > 1e-7], chances[chances > 1e-7]
+
+
+def _log_chance(hit: int, among: int, seen: int, total: int) -> float:
+    ways = ((among, hit), (total - among, seen - hit), (total, seen))
+    first, second, all_ways = (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for n, k in ways)
+    return first + second - all_ways
+
+
 def images(repeats: int) -> Iterable[Row]:
     """Of the 10,000 that the cells of the ResNet-20 take on average, in per cent, and which of the bounds hold."""
     error = 0.05 / (len([look for look in GROWTH if look < IMAGES]) + 1)
@@ -248,15 +302,18 @@ def _share(shown: Iterable[Integers]) -> float:
     return round(100 * float(numpy.mean([*shown])) / IMAGES, 1)
 
 
+TABLES = {"coverage": coverage, "images": images, "subset": subset}
+
+
 def main() -> None:
     """Print a table, and write it where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", nargs="?", choices=["coverage", "images"], default="images")
+    parser.add_argument("table", nargs="?", choices=TABLES, default="images")
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--out", help="write the table as CSV")
     options = parser.parse_args()
     rows: list[Row] = []
-    for row in (coverage if options.table == "coverage" else images)(options.repeats):
+    for row in TABLES[options.table](options.repeats):
         if not rows:
             sys.stdout.write("".join(f"{name:>12}" for name in row) + "\n")
         rows.append(row)

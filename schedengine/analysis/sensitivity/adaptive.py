@@ -17,7 +17,7 @@ from schedengine.errors import SchedEngineError
 FLOOR = 10.0
 """Points; a layer that costs more alone is not pruned so far."""
 
-_CLOSE = 0.965
+_CLOSE = 0.96
 _BEYOND = 0.9995
 
 
@@ -26,19 +26,19 @@ class Adaptive:
 
     A cell's drop is what its top-1 over all images is below that of the dense network, in points. It is done once
 
-    - it is known within ``within``: ``high - low <= 2 * within``, bounds at 96.5 %; or
+    - it is known within ``within``: ``high - low <= 2 * within``, bounds at 96 %; or
     - it is certainly beyond ``floor``: ``low > floor``, bounds at 99.95 %; these are then its bounds; or
     - all images were seen: its bounds are exact, and equal.
 
     The images must come in a random order, drawn beforehand (one order for all cells will do).
 
     **How sure.** Of the bounds with which cells are done, 95 % or more hold, although they are looked at after every
-    batch. That is found by simulation, to half a per cent (``benchmarks/bounds.py``: 1,000 to 50,000 images, from none
-    that differs to 80 % of them, drops up to 80 points), not proven; bounds by betting, which are (Waudby-Smith and
-    Ramdas 2020, arXiv:2010.09686), take a fifth more images at their best. Looking often costs little where it is for
-    a width, which says little about the side to which an estimate errs: what 96.5 has more than 95.
-    Looking for a drop beyond the floor stops on what it looks for, hence 99.95. Each cell's bounds hold so often, not
-    those of all cells at once; cells that are shown the same images err together.
+    batch. That is found by simulation (``benchmarks/bounds.py coverage``: 1,000 to 50,000 images, from none that differs
+    to 80 % of them, drops up to 80 points), not proven; bounds by betting, which are (Waudby-Smith and Ramdas 2020,
+    arXiv:2010.09686), take a fifth to a quarter more images at their best. Looking often costs little where it is for a
+    width, which says little about the side to which an estimate errs: what 96 has more than 95. Looking for a drop
+    beyond the floor stops on what it looks for, hence 99.95. Each cell's bounds hold so often, not those of all cells
+    at once; cells that are shown the same images err together.
 
     Args:
         dense: counts of the dense network on all images.

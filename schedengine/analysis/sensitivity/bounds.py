@@ -93,8 +93,9 @@ def drop_bounds(pairs: Pairs, confidence: float = CONFIDENCE) -> Bounds:
     variances add (MOVER): ``high = d + sqrt((lost.high - lost)**2 + (won - won.low)**2)``, and ``low`` likewise. A
     count that was never seen keeps its upper bound (3.7 images of those seen, at 95 %), so nothing is certain early.
 
-    Coverage is that of ``count_bounds`` where one of the counts is known; else approximate: in simulation
-    (``benchmarks/bounds.py``) at least the confidence, within its noise, for a number of images fixed beforehand.
+    For a number of images fixed beforehand, the probability that both hold, summed over all samples
+    (``benchmarks/bounds.py subset``: 1,000 and 10,000 images, 2 to 99 % of them seen, up to 500 lost and 200 won), is
+    the confidence or more in 2,609 of 2,610 cases, at 95 %; in the other, 94.2 %. It is proven where a count is known.
 
     Args:
         pairs: what was seen.
@@ -108,9 +109,10 @@ def drop_bounds(pairs: Pairs, confidence: float = CONFIDENCE) -> Bounds:
     lost, lost_below, lost_above = _spread(pairs.lost, pairs.right_seen, pairs.right, tail)
     won, won_below, won_above = _spread(pairs.won, pairs.wrong_seen, pairs.wrong, tail)
     drop, images = lost - won, pairs.right + pairs.wrong
-    # The drop is a whole number of images; the small term is for the rounding of the roots.
-    low = numpy.ceil(drop - numpy.hypot(lost_below, won_above) - 1e-6)
-    high = numpy.floor(drop + numpy.hypot(lost_above, won_below) + 1e-6)
+    # Outwards to whole images, which a drop is: where few images are missing, an estimate between two numbers of images
+    # would leave out the next one. The small term is for the rounding of the roots.
+    low = numpy.floor(drop - numpy.hypot(lost_below, won_above) + 1e-6)
+    high = numpy.ceil(drop + numpy.hypot(lost_above, won_below) - 1e-6)
     return Bounds(*(numpy.where(pairs.is_unknown, math.nan, 100.0 * each / images) for each in (drop, low, high)))
 
 
