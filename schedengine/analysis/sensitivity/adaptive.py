@@ -33,8 +33,8 @@ class Adaptive:
     The images must come in a random order, drawn beforehand (one order for all cells will do).
 
     **How sure.** Of the bounds with which cells are done, 95 % or more hold, although they are looked at after every
-    batch. That is found by simulation (``benchmarks/bounds.py coverage``: 1,000 to 50,000 images, from none that differs
-    to 80 % of them, drops up to 80 points), not proven; bounds by betting, which are (Waudby-Smith and Ramdas 2020,
+    batch. That is found by simulation (``benchmarks/bounds.py coverage``: 1,000 to 50,000 images, 0 to 80 % of them
+    differ, drops up to 80 points), not proven; bounds by betting, which are (Waudby-Smith and Ramdas 2020,
     arXiv:2010.09686), take a fifth to a quarter more images at their best. Looking often costs little where it is for a
     width, which says little about the side to which an estimate errs: what 96 has more than 95. Looking for a drop
     beyond the floor stops on what it looks for, hence 99.95. Each cell's bounds hold so often, not those of all cells

@@ -152,6 +152,7 @@ class Study:
         self._is_part = is_part
         self._dense = table.dense_cell(cells)
         self._counts = dict.fromkeys(cells, Counts())
+        self._open = self._cells
         self._whole: Counts | None = None
         self._seen = hashlib.blake2b(digest_size=16)
         self._marks: dict[str, str] = {}
@@ -194,8 +195,9 @@ class Study:
         if self._adaptive is None:
             return self._cells
         assert self._whole is not None
-        still = self._adaptive(self._whole).wanted(self._counts)
-        return [*still, self._dense] if still and self._dense not in still else still
+        # What is done stays done, so that only the others are looked at after each batch.
+        self._open = self._adaptive(self._whole).wanted({cell: self._counts[cell] for cell in self._open})
+        return [*self._open, self._dense] if self._open and self._dense not in self._open else self._open
 
     def _measure(self, images: Tensor, labels: Tensor, cells: Sequence[Cell]) -> None:
         self.engine = self.engine or self._made(images)
