@@ -9,20 +9,24 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
+def _bar(unit: str) -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn(unit),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
 class ProgressBar:
     """Looks on while a run trains; use it as a context."""
 
     def __init__(self) -> None:
         self._epochs = 0
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("epoch"),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bar = _bar("epoch")
         self._task = self._bar.add_task("", total=None)
 
     def __enter__(self) -> ProgressBar:
@@ -52,15 +56,7 @@ class SweepBar:
     """Looks on while cells are measured; use it as a context."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("images"),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bar = _bar("images")
         self._task = self._bar.add_task("", total=None)
 
     def __enter__(self) -> SweepBar:
