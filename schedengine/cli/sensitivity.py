@@ -165,7 +165,8 @@ def _show(frame: pandas.DataFrame, found: Conclusion) -> None:
         ["parameter", *(f"{level:g}" for level in columns)],
         rows,
         f"pruned alone to each level (fraction removed); dense top-1 {percent(dense['top1'])}, "
-        f"{dense['samples']:,} images of the split; '~': estimated from some of them; '-': see the note in the table",
+        f"{dense['samples']:,} images of the split; '~': estimated from some of them; '!': not the level asked, "
+        "see the note in the table; '-': not known, likewise",
     )
     if found.suggestion is not None:
         show_table(
@@ -189,4 +190,5 @@ def _cell(part: pandas.DataFrame, level: float) -> str:
     row = part[part["sparsity"] == level].iloc[0]
     if row["drop"] != row["drop"]:
         return "-"
-    return f"{'~' if row['drop_low'] < row['drop_high'] else ''}{row['drop']:.2f}"
+    marks = "~" * bool(row["drop_low"] < row["drop_high"]), "!" * bool(row["note"])
+    return f"{marks[0]}{row['drop']:.2f}{marks[1]}"

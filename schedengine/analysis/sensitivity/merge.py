@@ -28,6 +28,9 @@ def merge(paths: Sequence[Path]) -> list[dict[str, Any]]:
         CheckpointError: they are not the shards of one sweep, one is missing, or one comes twice.
     """
     files = [path / "sensitivity.csv" if path.is_dir() else path for path in paths]
+    for path, file in zip(paths, files):
+        if not file.is_file():
+            raise CheckpointError(f"{path}: no such shard; give each shard's folder, or its sensitivity.csv")
     _check_parts(files)
     parts = [table.read(file) for file in files]
     for file, part in zip(files, parts):
@@ -62,7 +65,10 @@ def _check_parts(files: Sequence[Path]) -> None:
         if other != settings[0]:
             keys = sorted(key for key in {**other, **settings[0]} if other.get(key) != settings[0].get(key))
             raise CheckpointError(f"{file}: of another sweep than {files[0]} ({', '.join(keys)} differ)")
-    shards = [str(asked.get("shard")) for asked in noted]
+    for file, asked in zip(files, noted):
+        if not asked.get("shard"):
+            raise CheckpointError(f"{file}: is a whole sweep, not a shard of one; there is nothing to merge")
+    shards = [str(asked["shard"]) for asked in noted]
     count = int(shards[0].partition("/")[2] or 1)
     wanted = [f"{number}/{count}" for number in range(1, count + 1)]
     twice = sorted({shard for shard in shards if shards.count(shard) > 1})

@@ -24,7 +24,7 @@ from schedengine.analysis.sensitivity.study import CSV, Folder, Study, Watch
 from schedengine.analysis.sensitivity.suggest import Suggestion, suggest_levels
 from schedengine.analysis.sensitivity.table import Swept, frame, write
 from schedengine.distributed.executors import run_local, run_ray
-from schedengine.errors import ModelError, SchedEngineError
+from schedengine.errors import ModelError, SchedEngineError, ScheduleError
 from schedengine.reports.canvas import save
 from schedengine.reports.sensitivity_figure import draw_sensitivity
 from schedengine.reports.sensitivity_page import page
@@ -107,7 +107,12 @@ _JUDGED = 2000
 
 def _value(text: str | None) -> Any:
     """What a word of the command line would be in a schedule."""
-    return None if text is None else read(f"axis: {text}\n").root.plain()["axis"]
+    if text is None:
+        return None
+    try:
+        return read(f"axis: {text}\n").root.plain()["axis"]
+    except ScheduleError as error:
+        raise SchedEngineError(f"{text!r} is not what a schedule could hold: {error.problems[0].message}") from error
 
 
 @dataclass(frozen=True)

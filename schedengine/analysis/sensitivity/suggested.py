@@ -19,7 +19,9 @@ def schedule_text(
 ) -> str:
     """Write the schedule; the arguments are those of ``Suggestion.schedule``."""
     if not suggestion.levels:
-        raise SchedEngineError("the suggestion removes nothing, so there is no schedule to write; allow a larger drop")
+        raise SchedEngineError(
+            "the suggestion removes nothing beyond what is 0 already, so there is no schedule to write; ask for more"
+        )
     if epochs < 2:
         raise SchedEngineError(f"--epochs {epochs}: too few for the phases (prune, tune); give 2 or more")
     axes = {

@@ -105,3 +105,15 @@ def test_more_shards_than_batches_are_refused(request_: Request, tmp_path: Path)
 def test_a_shard_is_one_of_several(text: str) -> None:
     with pytest.raises(SchedEngineError, match="1/4"):
         Shard.parse(text)
+
+
+def test_what_is_no_shard_is_told(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a whole sweep"):
+        merge([whole])
+    with pytest.raises(CheckpointError, match="no such shard"):
+        merge([whole, tmp_path / "nowhere"])
+
+
+def test_an_axis_that_is_no_yaml_is_told(request_: Request, tmp_path: Path) -> None:
+    with pytest.raises(SchedEngineError, match="not what a schedule could hold"):
+        measure(replace(request_, granularity="{block: [4"), tmp_path)
