@@ -84,6 +84,12 @@ class MaskStore:
             combined = combined & other
         return combined
 
+    def in_force(self, name: str) -> Tensor:
+        """The mask of a parameter that is known to have one."""
+        mask = self.mask(name)
+        assert mask is not None
+        return mask
+
     def owned(self, owner: str, name: str) -> Tensor | None:
         """The mask that one pruner has set."""
         return self._owned.get(name, {}).get(owner)
@@ -106,6 +112,27 @@ class MaskStore:
             self._owned.setdefault(name, {})[owner] = mask
         self.treat_(name, applied)
         self.is_pending = True
+
+    @torch.no_grad()
+    def drop_(self, owner: str) -> None:
+        """Take one pruner's masks away: kept values show again, zeros stay 0 until the optimizer moves them."""
+        for name in [name for name, owners in self._owned.items() if owner in owners]:
+            del self._owned[name][owner]
+            if name in self._masters:
+                self._table[name].copy_(self._masters[name])
+            if self._owned[name]:
+                self._table[name].mul_(self.in_force(name))
+            else:
+                del self._owned[name], self._applied[name]
+                self._masters.pop(name, None)
+        self._groups = None
+
+    @torch.no_grad()
+    def fill_(self, name: str, value: Tensor) -> None:
+        """Replace a parameter's values, the kept ones too. Pruned weights show as 0 after the next ``apply_``."""
+        self._table[name].copy_(value)
+        if name in self._masters:
+            self._masters[name].copy_(value)
 
     def treat_(self, name: str, applied: Applied) -> None:
         """Change what becomes of a parameter's pruned weights; a kept value is dropped where no longer wanted."""
@@ -208,9 +235,7 @@ class MaskStore:
 
         In their memory layout (channels_last) too, which fused kernels ask for as well.
         """
-        mask = self.mask(name)
-        assert mask is not None
-        return torch.empty_like(self._table[name], requires_grad=False).copy_(mask)
+        return torch.empty_like(self._table[name], requires_grad=False).copy_(self.in_force(name))
 
     def _parameters(self, group: _Group) -> list[Tensor]:
         return [self._table[name] for name in group.names]
@@ -241,9 +266,7 @@ class MaskStore:
         for name in self._owned:
             if name not in other or other[name].shape != self._table[name].shape:
                 raise ModelError(f"the copy has no parameter {name!r} of this shape; masks fit copies of the model")
-            mask = self.mask(name)
-            assert mask is not None
-            other[name].mul_(mask.to(other[name].device))
+            other[name].mul_(self.in_force(name).to(other[name].device))
 
     def violations(self) -> dict[str, str]:
         """Parameters whose pruned weights are not 0, and what they are. Waits for the device: not for every step."""
@@ -263,8 +286,7 @@ class MaskStore:
     def counts(self) -> Iterator[tuple[str, int, int]]:
         """(name, weights, pruned weights by the mask in force) of every masked parameter."""
         for name in self._owned:
-            mask = self.mask(name)
-            assert mask is not None
+            mask = self.in_force(name)
             yield name, mask.numel(), mask.numel() - int(mask.count_nonzero())
 
     def state_dict(self) -> dict[str, Any]:

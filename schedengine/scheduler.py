@@ -11,16 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from schedengine.errors import CheckpointError, EffectError, EffectWarning, SchedEngineError
+from schedengine.lr.trace import Recorder, Trace
 from schedengine.masks import MaskStore
 from schedengine.policies.base import Context, Policy
 from schedengine.policies.pruning import PruningPolicy
+from schedengine.policies.snapshots import Snapshots
 from schedengine.progress import Progress
 from schedengine.pruners.bound import BoundPruner, Cut
 from schedengine.selection import ParameterTable
 
 logger = logging.getLogger(__name__)
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _HOOKS = (
     "on_epoch_begin",
     "on_minibatch_begin",
@@ -76,6 +78,8 @@ class PruningScheduler:
         total_epochs: length of the run; None if it is not known.
         steps_per_epoch: None until a callback tells.
         is_lenient: effects that miss are warnings (version 1).
+        trace: where the learning rates of the dense phase are recorded.
+        snapshots: the earlier weights that policies go back to.
 
     Attributes:
         masks: every mask of the run.
@@ -94,6 +98,8 @@ class PruningScheduler:
         total_epochs: int | None = None,
         steps_per_epoch: int | None = None,
         is_lenient: bool = False,
+        trace: Recorder | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.policies = list(policies)
         self.pruners = dict(pruners)
@@ -109,7 +115,9 @@ class PruningScheduler:
             if isinstance(policy, PruningPolicy)
             for window in policy.own.windows
         )
-        self._context = Context(model, optimizer, table, masks)
+        self._context = Context(
+            model, optimizer, table, masks, trace=trace or Recorder(), snapshots=snapshots or Snapshots({})
+        )
         self._hooks = {
             hook: [policy for policy in self.policies if getattr(type(policy), hook) is not getattr(Policy, hook)]
             for hook in _HOOKS
@@ -118,6 +126,14 @@ class PruningScheduler:
     @property
     def cuts(self) -> list[Cut]:
         return self._context.cuts
+
+    @property
+    def trace(self) -> Trace | None:
+        """The learning rates of the dense training so far: that before this run, and each step before the first cut."""
+        if self._steps_per_epoch is None:
+            return None
+        group = self._context.optimizer.param_groups[0] if self._context.optimizer else {"lr": 0.0}
+        return self._context.trace.trace(self._steps_per_epoch, float(group.get("initial_lr", group["lr"])))
 
     def epochs(self) -> Iterator[int]:
         """The epochs of the run that are still to come: all of them, or those after the one that was loaded.
@@ -138,7 +154,7 @@ class PruningScheduler:
         del kwargs
         self._begun = epoch
         self.masks.refresh_()
-        self._fire("on_epoch_begin", Progress(epoch, None, self._steps_per_epoch), optimizer)
+        self._fire("on_epoch_begin", self._snapshot(Progress(epoch, None, self._steps_per_epoch)), optimizer)
 
     def on_minibatch_begin(
         self, epoch: int, minibatch_id: int, minibatches_per_epoch: int, optimizer: torch.optim.Optimizer | None = None
@@ -149,7 +165,8 @@ class PruningScheduler:
             raise SchedEngineError(
                 f"on_minibatch_begin of epoch {epoch} without on_epoch_begin({epoch}), where cuts happen; call it first"
             )
-        self._fire("on_minibatch_begin", self._at(epoch, minibatch_id, minibatches_per_epoch), optimizer)
+        progress = self._snapshot(self._at(epoch, minibatch_id, minibatches_per_epoch))
+        self._fire("on_minibatch_begin", progress, optimizer)
         if self.masks.is_pending:
             self.masks.apply_()
         else:
@@ -204,6 +221,9 @@ class PruningScheduler:
         """After the (unscaled) gradients, before the update: gradient edits; kept values come back for the update."""
         progress = self._at(epoch, minibatch_id, minibatches_per_epoch)
         self._fire("before_parameter_optimization", progress, optimizer)
+        if not self.cuts and self._context.optimizer is not None:
+            step = epoch * minibatches_per_epoch + minibatch_id
+            self._context.trace.record(step, self._context.optimizer)
         self.masks.before_update_()
 
     def on_minibatch_end(
@@ -236,6 +256,11 @@ class PruningScheduler:
         self._next_epoch = epoch + 1
         if self._next_epoch == self.total_epochs:
             self._verify_targets()
+
+    def _snapshot(self, progress: Progress) -> Progress:
+        context = self._context
+        context.snapshots.take_due(progress, context.model, context.table, context.masks)
+        return progress
 
     def _at(self, epoch: int, step: int, steps_per_epoch: int) -> Progress:
         if not 0 <= step < steps_per_epoch:
@@ -278,7 +303,7 @@ class PruningScheduler:
                 self._miss(f"pruner {name!r} made {cuts[-1].number} of its {cuts[-1].count} cuts", lenient)
             elif cuts[-1].removed == 0 and (cuts[-1].asked or cuts[-1].target is None):
                 self._miss(f"pruner {name!r} removed nothing", lenient)
-            else:
+            elif not pruner.is_released:
                 table = self._context.table
                 zeros = sum(int((table[one].detach() == 0).sum()) for one in pruner.names)
                 if zeros < cuts[-1].removed:
@@ -326,6 +351,8 @@ class PruningScheduler:
             "pruners": list(self.pruners),
             "policies": [policy.state_dict() for policy in self.policies],
             "cuts": [cut.plain() for cut in self.cuts],
+            "trace": self._context.trace.state_dict(),
+            "snapshots": self._context.snapshots.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -359,7 +386,9 @@ class PruningScheduler:
         for policy, remembered in zip(self.policies, state["policies"], strict=True):
             policy.load_state_dict(remembered)
         self.masks.load_state_dict(state["masks"])
-        self._context.cuts[:] = [Cut(**cut) for cut in state["cuts"]]
+        self._context.cuts[:] = [Cut.from_plain(cut) for cut in state["cuts"]]
+        self._context.trace.load_state_dict(state["trace"])
+        self._context.snapshots.load_state_dict(state["snapshots"], self._context.table)
         self._next_epoch = state["next_epoch"]
         self._begun = state["begun"]
         self._steps_per_epoch = state["steps_per_epoch"]

@@ -20,7 +20,7 @@ def small_model(seed: int = 0) -> nn.Sequential:
     )
 
 
-def sgd(model: nn.Module, lr: float = 0.1, **options: Any) -> torch.optim.SGD:
+def sgd(model: nn.Module, lr: float | Tensor = 0.1, **options: Any) -> torch.optim.SGD:
     return torch.optim.SGD(model.parameters(), lr=lr, momentum=options.pop("momentum", 0.9), **options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,12 +13,16 @@ from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
 from schedengine.lr import LR_SCHEDULES
+from schedengine.lr.plateau import Plateau
+from schedengine.lr.retraining import Retraining
+from schedengine.policies.rewind import Rewind
 from schedengine.progress import Time
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import Registry
 from schedengine.regularizers.regularizer import Regularizer
-from schedengine.schedule.document import Phase, Policy, Schedule, Total
+from schedengine.schedule.document import ACTIONS, Earlier, Phase, Policy, Schedule, Total
 from schedengine.schedule.fields import REQUIRED, component_of, fields_of
+from schedengine.schedule.retraining import check_retraining
 from schedengine.selection import Selector
 
 PHASE_NAMES = ("dense", "cycle", "fine-tune", "warm.up", "a1")
@@ -169,8 +174,9 @@ def phases(draw: st.DrawFn) -> tuple[Phase, ...]:
     found = [draw(_phase(name)) for name in draw(st.lists(st.sampled_from(PHASE_NAMES), unique=True, max_size=3))]
     is_grouped = draw(st.booleans())
     if found and is_grouped:
-        repeat = draw(st.integers(1, 3))
-        found = [*found[1:], Phase(name="group", phases=(found[0],), repeat=repeat)]
+        inner = found[0]
+        most = inner.epochs.total // inner.repeat if isinstance(inner.epochs, Total) else 3
+        found = [*found[1:], Phase(name="group", phases=(inner,), repeat=draw(st.integers(1, min(3, most))))]
     return tuple(found)
 
 
@@ -182,17 +188,21 @@ def _phase(draw: st.DrawFn, name: str) -> Phase:
 
 
 @st.composite
-def policies(draw: st.DrawFn, kind: str, instance: str, stretches: Sequence[str]) -> Policy:
+def policies(
+    draw: st.DrawFn, kind: str, instance: Any, stretches: Sequence[str], is_retraining: bool = False
+) -> Policy:
     """A policy of an instance: instants, or a window that is never empty, whatever the phase's length."""
     given: dict[str, Any] = {kind: instance}
+    if is_retraining:
+        return Policy(**given, during=draw(st.sampled_from(stretches)))  # type: ignore[arg-type]  # as a file writes it
     if kind == "pruner":
         given["keep_mask"] = draw(st.booleans())
         given["refresh"] = draw(st.none() | times(units=["st"]))
     if kind == "lr_scheduler":
         given["clock"] = draw(st.sampled_from(["window", "run"]))
-    if kind != "regularizer" and draw(st.booleans()):
+    if kind in ACTIONS or (kind != "regularizer" and draw(st.booleans())):
         instant: Any = st.just("start") | st.sampled_from(stretches) | times()
-        if kind == "pruner":
+        if kind == "pruner" or kind in ACTIONS:
             instant |= st.just("end") | st.fixed_dictionaries({"end": st.sampled_from(stretches)})
         at: Any = draw(st.lists(instant, min_size=1, max_size=3))
         return Policy(**given, at=at)
@@ -215,13 +225,37 @@ def schedules(draw: st.DrawFn) -> Schedule:
         "regularizer": draw(st.dictionaries(names(), specs(Regularizer), max_size=2)),
         "lr_scheduler": draw(st.dictionaries(names(), members(LR_SCHEDULES), max_size=2)),
     }
-    instances = [(kind, name) for kind, section in sections.items() for name in section]
+    instances: list[tuple[str, Any]] = [(kind, name) for kind, section in sections.items() for name in section]
+    instances += [("release", name) for name in sections["pruner"]]
+    instances += [("rewind", rewind) for rewind in draw(st.lists(specs(Rewind), max_size=1))]
     chosen = draw(st.lists(st.sampled_from(instances), max_size=4)) if instances else []
-    return Schedule(
+    schedule = Schedule(
         phases=spans,
+        trace=draw(st.none() | earlier()),
         pruners=sections["pruner"],
         regularizers=sections["regularizer"],
         lr_schedulers=sections["lr_scheduler"],
-        policies=tuple(draw(policies(kind, name, stretches)) for kind, name in chosen),
+        policies=tuple(
+            draw(
+                policies(kind, name, stretches, kind == "lr_scheduler" and isinstance(sections[kind][name], Retraining))
+            )
+            for kind, name in chosen
+        ),
         effects=draw(st.sampled_from(["error", "warn"])),
     )
+    return _placed(schedule)
+
+
+def _placed(schedule: Schedule) -> Schedule:
+    """Without those policies that retraining and rewinding have no place for; what is left has none too many."""
+    wrong = {problem.path.partition("]")[0] for problem in check_retraining(schedule)}
+    if not wrong:
+        return schedule
+    kept = [policy for number, policy in enumerate(schedule.policies) if f"policies[{number}" not in wrong]
+    return _placed(dataclasses.replace(schedule, policies=tuple(kept)))
+
+
+def earlier() -> st.SearchStrategy[Earlier]:
+    """The training before a run: any curve over time."""
+    curves = [name for name in LR_SCHEDULES.names() if not issubclass(LR_SCHEDULES.get(name), (Retraining, Plateau))]
+    return st.builds(Earlier, epochs=st.integers(1, 200), lr=members(LR_SCHEDULES, *curves))

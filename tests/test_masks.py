@@ -225,3 +225,33 @@ def test_masks_follow_a_model_to_another_device() -> None:
     masks.refresh_()
     owned = masks.owned("p", "weight")
     assert owned is not None and owned.device.type == "meta"
+
+
+@pytest.mark.parametrize(("mode", "left"), [("zero", [1, 0, 0]), ("hidden", [1, 2, 3]), ("dense", [1, 2, 3])])
+def test_masks_that_are_taken_away_leave_zeros_or_the_kept_values(mode: Mode, left: list[float]) -> None:
+    masks, layer = store([1, 2, 3])
+    masks.set_("a", "weight", mask(1, 0, 0), Applied(mode))
+    masks.apply_()
+    masks.drop_("a")
+    assert layer.weight.flatten().tolist() == left and masks.names == [] and masks.mask("weight") is None
+
+
+@pytest.mark.parametrize(("mode", "left"), [("zero", [1, 0, 0]), ("hidden", [1, 2, 0]), ("dense", [1, 2, 0])])
+def test_another_pruners_mask_holds_when_one_is_taken_away(mode: Mode, left: list[float]) -> None:
+    masks, layer = store([1, 2, 3])
+    masks.set_("a", "weight", mask(1, 0, 1), Applied(mode))
+    masks.set_("b", "weight", mask(1, 1, 0), Applied(mode))
+    masks.apply_()
+    masks.drop_("a")
+    assert layer.weight.flatten().tolist() == left and not masks.violations()
+
+
+@pytest.mark.parametrize("mode", ["zero", "hidden", "dense"])
+def test_values_are_replaced_under_the_mask_too(mode: Mode) -> None:
+    masks, layer = store([1, 2, 3])
+    masks.set_("a", "weight", mask(1, 0, 1), Applied(mode))
+    masks.apply_()
+    masks.fill_("weight", torch.tensor([[7.0, 8.0, 9.0]]))
+    masks.apply_()
+    assert layer.weight.flatten().tolist() == [7, 0, 9]
+    assert masks.weight("weight").flatten().tolist() == ([7, 0, 9] if mode == "zero" else [7, 8, 9])

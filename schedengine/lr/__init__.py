@@ -5,6 +5,8 @@
     torch_schedules.py       every class of ``torch.optim.lr_scheduler`` that a file can express
     plateau.py               ReduceLROnPlateau, the one that reacts to metrics
     distiller_schedules.py   the two classes Distiller adds to torch's
+    trace.py                 the rates of the dense training, recorded step by step
+    retraining.py            rules that make a curve from that trace and from a cut: FT, LRW, SLR, CLR, LLR, ALLR
 
 Who writes the rates into the optimizer, and when, is not said here but in ``policies/``.
 """
@@ -13,8 +15,8 @@ from __future__ import annotations
 
 from schedengine.registry import Registry
 
-_SHAPES, _TORCH, _DISTILLER = (
-    f"schedengine.lr.{module}" for module in ("shapes", "torch_schedules", "distiller_schedules")
+_SHAPES, _RETRAINING, _TORCH, _DISTILLER = (
+    f"schedengine.lr.{module}" for module in ("shapes", "retraining", "torch_schedules", "distiller_schedules")
 )
 
 _CALLABLE = (
@@ -38,6 +40,7 @@ LR_SCHEDULES = Registry(
         "cosine": f"{_SHAPES}:Cosine",
         "step": f"{_SHAPES}:Step",
         "polynomial": f"{_SHAPES}:Polynomial",
+        **{name: f"{_RETRAINING}:{name}" for name in ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR", "LayerwiseALLR")},
         "StepLR": f"{_TORCH}:StepLR",
         "MultiStepLR": f"{_TORCH}:MultiStepLR",
         "ConstantLR": f"{_TORCH}:ConstantLR",

@@ -9,10 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from schedengine.errors import SchedEngineError
+from schedengine.lr.retraining import Past
+from schedengine.lr.trace import Recorder
 from schedengine.masks import MaskStore
-from schedengine.progress import Progress
+from schedengine.policies.snapshots import Snapshots
+from schedengine.progress import Moment, Progress, known
 from schedengine.pruners.bound import Cut
+from schedengine.pruners.impact import joint
 from schedengine.selection import ParameterTable
+
+NO_DENSE = (
+    "its rates come from those of the dense training, and there is none: nothing trains before the first cut, and the "
+    "weights carry no trace; write how they were trained, as in 'trace: {epochs: 160, lr: {class: linear, from: 0.1}}'"
+)
 
 
 @dataclass
@@ -28,6 +38,8 @@ class Context:
         metrics: of the evaluation, at ``on_epoch_end`` only.
         loss: the loss so far, at ``before_backward_pass`` only; a hook may replace it.
         losses: what was added to it, by name, likewise.
+        trace: learning rates of the dense training.
+        snapshots: weights of earlier moments.
     """
 
     model: nn.Module
@@ -39,6 +51,27 @@ class Context:
     metrics: Mapping[str, float] = field(default_factory=dict)
     loss: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
+    trace: Recorder = field(default_factory=Recorder)
+    snapshots: Snapshots = field(default_factory=lambda: Snapshots({}))
+
+    def past(self, start: Moment, base: float) -> Past:
+        """What a retraining that starts at a moment begins with.
+
+        Args:
+            base: the first parameter group's initial rate.
+
+        Raises:
+            SchedEngineError: there was no dense training.
+        """
+        steps = known(self.progress.steps_per_epoch)
+        dense = self.trace.trace(steps, base, start.step(steps))
+        if dense is None:
+            raise SchedEngineError(NO_DENSE)
+        here = [cut.impact for cut in self.cuts if cut.at_step(steps) == start.step(steps)]
+        if not here:
+            return Past(dense)
+        impact = joint(here)
+        return Past(dense, impact.drop, impact.layer_drop)
 
 
 class Policy:

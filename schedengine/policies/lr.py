@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from schedengine.errors import CheckpointError
 from schedengine.lr.base import Clock, Group, LearningRate
 from schedengine.lr.plateau import Plateau
+from schedengine.lr.retraining import Retraining
 from schedengine.policies.base import Context, Policy
 from schedengine.progress import Moment, Occasions, Progress, Window, known
 
@@ -46,6 +48,7 @@ class LRPolicy(Policy):
         own: when rates are written.
         groups: what the optimizer's groups began with.
         clock: what the schedule's time counts from.
+        offsets: start of a window -> the time at which its clock starts, where it is not 0; the span is so much longer.
     """
 
     def __init__(
@@ -56,12 +59,16 @@ class LRPolicy(Policy):
         *,
         clock: Literal["window", "run"],
         run: Moment,
+        offsets: Mapping[Moment, Moment] | None = None,
     ) -> None:
         self.schedule = schedule
         self.own = own
         self.groups = groups
         self.clock = clock
         self.run = run
+        self.offsets = dict(offsets or {})
+        self._curve: tuple[Window, LearningRate] | None = None
+        self._drops: tuple[Moment, float | None, float | None] | None = None
 
     def on_epoch_begin(self, context: Context) -> None:
         self._act(context)
@@ -73,9 +80,20 @@ class LRPolicy(Policy):
         occasion = self.own.at(context.progress)
         if occasion is not None:
             assert context.optimizer is not None
-            write_(
-                context.optimizer, self.schedule.values(self.clock_at(occasion.window, context.progress), self.groups)
-            )
+            clock = self.clock_at(occasion.window, context.progress)
+            write_(context.optimizer, self._curve_in(occasion.window, clock, context).values(clock, self.groups))
+
+    def _curve_in(self, window: Window, clock: Clock, context: Context) -> LearningRate:
+        """The schedule, or what a retraining makes of it at the start of the window; remembered until the next one."""
+        if not isinstance(self.schedule, Retraining):
+            return self.schedule
+        if self._curve is None or self._curve[0] != window:
+            past = context.past(window.start, self.groups[0].lr)
+            if self._drops is not None and self._drops[0] == window.start:  # resumed: the cut may be forgotten
+                past = replace(past, drop=self._drops[1], layer_drop=self._drops[2])
+            self._drops = (window.start, past.drop, past.layer_drop)
+            self._curve = (window, self.schedule.after(past, clock.span))
+        return self._curve[1]
 
     def try_first(self, steps_per_epoch: int | None) -> None:
         """Ask for the rates at the start of each window, where it can be placed.
@@ -83,7 +101,7 @@ class LRPolicy(Policy):
         Raises:
             SchedEngineError: the schedule does not fit a window, or the optimizer.
         """
-        for window in self.own.windows:
+        for window in self.own.windows if not isinstance(self.schedule, Retraining) else ():
             if window.is_epochs and self._counts_epochs(window):
                 progress = Progress(int(window.start.epochs))
             elif steps_per_epoch is not None:
@@ -96,6 +114,7 @@ class LRPolicy(Policy):
     def clock_at(self, window: Window, progress: Progress) -> Clock:
         """The time that the schedule is told at an instant."""
         start, stop = (Moment(), self.run) if self.clock == "run" else (window.start, window.stop)
+        start -= self.offsets.get(window.start, Moment())
         if self._counts_epochs(window):
             length = stop - start
             total = int(length.epochs) if length.steps == 0 and length.epochs > 0 else None
@@ -111,7 +130,12 @@ class LRPolicy(Policy):
         return window.every.is_epoch
 
     def state_dict(self) -> dict[str, Any]:
-        return {"groups": [[group.lr, group.momentum, list(group.betas or ())] for group in self.groups]}
+        drops: list[Any] = []
+        if self._drops is not None:
+            start, *found = self._drops
+            drops = [start.epochs.numerator, start.epochs.denominator, start.steps, *found]
+        groups = [[group.lr, group.momentum, list(group.betas or ())] for group in self.groups]
+        return {"groups": groups, "drops": drops}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if len(state["groups"]) != len(self.groups):
@@ -119,6 +143,10 @@ class LRPolicy(Policy):
                 f"the checkpoint's optimizer has {len(state['groups'])} parameter groups, this one {len(self.groups)}"
             )
         self.groups = [Group(lr, momentum, tuple(betas) or None) for lr, momentum, betas in state["groups"]]
+        self._curve, self._drops = None, None
+        if state["drops"]:
+            over, under, steps, *found = state["drops"]
+            self._drops = (Moment(Fraction(over, under), steps), found[0], found[1])
 
 
 class PlateauPolicy(Policy):

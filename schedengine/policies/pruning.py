@@ -91,6 +91,7 @@ class PruningPolicy(Policy):
             count=occasion.count,
             target_number=slow[0],
             target_count=slow[1],
+            is_end=is_end,
         )
         if context.cuts and (context.cuts[-1].pruner, context.cuts[-1].number) == (cut.pruner, cut.number):
             context.cuts.pop()  # a refresh stands for the cut that it repeats

@@ -17,9 +17,11 @@ from schedengine.granularity import GRANULARITIES
 from schedengine.masks import Applied, MaskStore
 from schedengine.progress import Progress
 from schedengine.pruners.cutting import Layer, Verdict, by_level, by_limit, by_total, reachable
+from schedengine.pruners.impact import Gauge, Impact
 from schedengine.pruners.pruner import Pruner
 from schedengine.selection import ParameterTable
 from schedengine.sparsity.allocation import Allocation, Shapes
+from schedengine.weights import order
 
 logger = logging.getLogger(__name__)
 NEGLIGIBLE = 0.01
@@ -38,6 +40,8 @@ class Cut:
         asked: the same as a count of weights; None likewise.
         removed: weights that this pruner's masks remove after the cut.
         weights: all weights that this pruner selected.
+        is_end: at the end of the epoch, after its evaluation.
+        impact: what it took from the network, in norms.
     """
 
     pruner: str
@@ -49,6 +53,12 @@ class Cut:
     asked: int | None
     removed: int
     weights: int
+    is_end: bool
+    impact: Impact
+
+    def at_step(self, steps_per_epoch: int) -> int:
+        """The step of the run that it comes before."""
+        return (self.epoch + self.is_end) * steps_per_epoch + (self.step or 0)
 
     @property
     def achieved(self) -> float:
@@ -58,6 +68,11 @@ class Cut:
     def plain(self) -> dict[str, Any]:
         """For a state dict."""
         return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Cut:
+        """Read what ``plain`` gave."""
+        return cls(**{**plain, "impact": Impact(**plain["impact"])})
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,8 @@ class BoundPruner:
         self.names = names
         self.by_name = by_name
         self.lenient = lenient or spec.optional
+        self.is_released = False
+        """Whether its masks were taken away since its last cut."""
         self._measured: dict[str, float] = {}
         self._zeros: dict[str, int] | None = None
 
@@ -106,12 +123,14 @@ class BoundPruner:
         count: int,
         target_number: int | None = None,
         target_count: int | None = None,
+        is_end: bool = False,
     ) -> Cut:
         """Choose what goes, set the masks, and verify the count.
 
         Args:
             number, count: of this cut among the pruner's.
             target_number, target_count: where the target moves more slowly than the cuts (a ramp's ``every``).
+            is_end: at the end of the epoch.
 
         Raises:
             EffectError: the count removed is not what the rule asked.
@@ -122,8 +141,11 @@ class BoundPruner:
         expanded = self._expand(verdict, layers)
         removed = {name: mask.numel() - int(mask.count_nonzero()) for name, mask in expanded.items()}
         self._verify(verdict, removed, progress)
+        self.is_released = False
+        gauge = Gauge(table, masks, self.names)
         for name, mask in expanded.items():
             masks.set_(self.name, name, mask, self.spec.applied, replace=self.spec.masks == "replace")
+        impact = gauge.impact({name: masks.in_force(name) for name in self.names})
         if self.spec.apply == "cut":
             masks.apply_()
         if optimizer is not None and self.spec.momentum != "keep":
@@ -139,6 +161,8 @@ class BoundPruner:
             verdict.total,
             sum(removed.values()),
             weights,
+            is_end,
+            impact,
         )
         self._note(cut)
         return cut
@@ -196,6 +220,28 @@ class BoundPruner:
             nested = self.spec.update.removed(torch.ones(1, dtype=torch.bool)) is not None
             self._zeros = {name: _zeros(weight) if nested else 0 for name, weight in weights.items()}
         return self._zeros
+
+    def release_(self, masks: MaskStore) -> None:
+        """Take its masks away; what it remembers of its first cut too, so that a later one begins anew."""
+        masks.drop_(self.name)
+        self._zeros = None
+        self._measured = {}
+        self.is_released = True
+
+    def shuffle_(self, masks: MaskStore, key: str) -> None:
+        """Put the groups of each of its masks into a random order: as many stay in every parameter, but others.
+
+        Args:
+            key: what the order is drawn from, with the parameter's name.
+        """
+        for name in self.names:
+            keep = masks.owned(self.name, name)
+            if keep is None:
+                continue
+            groups = self.spec.granularity.group(keep).any(dim=1)
+            chosen = groups[order(len(groups), f"{key}/{name}").to(groups.device)]
+            mask = self.spec.granularity.expand(chosen, tuple(keep.shape)).contiguous()
+            masks.set_(self.name, name, mask, self.spec.applied)
 
     def keep_(self, masks: MaskStore) -> None:
         """Make the last masks hold for good: pruned weights are 0 from now on, kept values are dropped."""
@@ -275,12 +321,14 @@ class BoundPruner:
 
     def state_dict(self) -> dict[str, Any]:
         """What it remembers from its first cut: plain numbers."""
-        return {"measured": dict(self._measured), "zeros": self._zeros and dict(self._zeros)}
+        zeros = None if self._zeros is None else dict(self._zeros)
+        return {"measured": dict(self._measured), "zeros": zeros, "is_released": self.is_released}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
         self._measured = dict(state["measured"])
         self._zeros = None if state["zeros"] is None else dict(state["zeros"])
+        self.is_released = bool(state["is_released"])
 
 
 def _zeros(weight: Tensor) -> int:

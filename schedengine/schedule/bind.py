@@ -13,18 +13,23 @@ from torch import nn
 from schedengine.errors import Problem, SchedEngineError, ScheduleError
 from schedengine.granularity import Granularity
 from schedengine.lr.plateau import Plateau
+from schedengine.lr.trace import Recorder, Trace
 from schedengine.masks import MaskStore
 from schedengine.policies.base import Policy as BoundPolicy
 from schedengine.policies.lr import LRPolicy, PlateauPolicy, groups_of
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.policies.regularization import RegularizationPolicy
+from schedengine.policies.release import ReleasePolicy
+from schedengine.policies.rewind import RewindPolicy
+from schedengine.policies.snapshots import Snapshots
 from schedengine.progress import Moment, Occasions, Time, Window
 from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.pruner import Pruner
 from schedengine.regularizers.bound import BoundRegularizer
 from schedengine.regularizers.regularizer import Regularizer
-from schedengine.schedule.document import KINDS, Policy, Schedule
+from schedengine.schedule.document import REFERENCES, Policy, Schedule
 from schedengine.schedule.plan import Timeline, default_every
+from schedengine.schedule.retraining import Course
 from schedengine.scheduler import PruningScheduler
 from schedengine.selection import ParameterTable, lookup
 
@@ -39,6 +44,7 @@ def bind(
     *,
     epochs: int | None = None,
     steps_per_epoch: int | None = None,
+    trace: Trace | None = None,
 ) -> PruningScheduler:
     """Put a schedule on a model.
 
@@ -48,11 +54,12 @@ def bind(
         optimizer: needed by learning-rate schedules; without it, optimizer state is left alone at cuts.
         epochs: length of the run, for a schedule without phases.
         steps_per_epoch: only needed where a time in steps must be placed before the first step is seen.
+        trace: learning rates that the weights were trained with before this run, instead of the file's ``trace``.
 
     Raises:
         ScheduleError: everything in the schedule that does not fit the model or the run, each with its place.
     """
-    return _Binder(schedule, model, optimizer, epochs, steps_per_epoch).bind()
+    return _Binder(schedule, model, optimizer, epochs, steps_per_epoch, trace).bind()
 
 
 class _Binder:
@@ -65,12 +72,15 @@ class _Binder:
         optimizer: torch.optim.Optimizer | None,
         epochs: int | None,
         steps_per_epoch: int | None,
+        trace: Trace | None,
     ) -> None:
         self.schedule = schedule
         self.model = model
         self.optimizer = optimizer
         self.steps_per_epoch = steps_per_epoch
         self.timeline = Timeline.of(schedule, epochs)
+        self.earlier = trace or schedule.trace
+        self.course = Course(schedule, self.timeline, Fraction(self.earlier.epochs if self.earlier else 0))
         self.table = ParameterTable(model)
         self.problems: list[Problem] = []
 
@@ -82,8 +92,15 @@ class _Binder:
         self._check_overlaps(occasions)
         self._check_ends(occasions)
         self._check_modes(pruners)
+        self.problems += self.course.problems()
         rates = {} if self.optimizer is None else self.schedule.lr_schedulers
-        made: dict[str, Mapping[str, Any]] = {"pruner": pruners, "regularizer": regularizers, "lr_scheduler": rates}
+        made: dict[str, Mapping[str, Any]] = {
+            "pruner": pruners,
+            "release": pruners,
+            "regularizer": regularizers,
+            "lr_scheduler": rates,
+            "rewind": {"": None},
+        }
         policies = {
             number: self._policy(policy, own, pruners, regularizers, occasions)
             for number, (policy, own) in enumerate(zip(self.schedule.policies, occasions, strict=True))
@@ -103,12 +120,13 @@ class _Binder:
             total_epochs=self.timeline.epochs,
             steps_per_epoch=self.steps_per_epoch,
             is_lenient=self.schedule.effects == "warn",
+            trace=Recorder(self.earlier),
+            snapshots=Snapshots(self.course.snapshots()),
         )
 
     def _instances(self, section: str, make: Callable[[str, Any], T]) -> dict[str, T]:
         """The instances that a policy uses, on this model."""
-        kind = next(kind for kind, name in KINDS.items() if name == section)
-        used = {policy.instance for policy in self.schedule.policies if policy.kind == kind}
+        used = {policy.instance for policy in self.schedule.policies if REFERENCES.get(policy.kind) == section}
         found: dict[str, T] = {}
         for name, spec in getattr(self.schedule, section).items():
             if name not in used:
@@ -175,12 +193,16 @@ class _Binder:
             return self._pruning(policy, own, pruners[policy.instance], occasions)
         if policy.kind == "regularizer":
             return RegularizationPolicy(regularizers[policy.instance], own)
+        if policy.release is not None:
+            return ReleasePolicy(pruners[policy.release], own)
+        if policy.rewind is not None:
+            return RewindPolicy(policy.rewind, own, list(pruners.values()))
         assert self.optimizer is not None
         schedule, groups = self.schedule.lr_schedulers[policy.instance], groups_of(self.optimizer)
         if isinstance(schedule, Plateau):
             return PlateauPolicy(schedule, own, groups)
         run = Moment(Fraction(self.timeline.epochs or 0))
-        return LRPolicy(schedule, own, groups, clock=policy.clock, run=run)
+        return LRPolicy(schedule, own, groups, clock=policy.clock, run=run, offsets=self.course.offsets())
 
     def _pruning(
         self, policy: Policy, own: Occasions, pruner: BoundPruner, occasions: list[Occasions]

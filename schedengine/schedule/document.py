@@ -18,7 +18,11 @@ from pydantic.dataclasses import dataclass
 
 from schedengine.errors import Mark, Problem
 from schedengine.lr import LR_SCHEDULES
-from schedengine.lr.base import LearningRate
+from schedengine.lr.base import Clock, Group, LearningRate
+from schedengine.lr.plateau import Plateau
+from schedengine.lr.retraining import Retraining
+from schedengine.lr.trace import Trace
+from schedengine.policies.rewind import Rewind
 from schedengine.progress import Time, TimeField
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import SPEC, Component
@@ -46,7 +50,9 @@ def _phase_name(value: object) -> object:
 
 @dataclass(frozen=True, config=SPEC)
 class Total:
-    """Epochs that the repeats of a phase share: each gets the whole part, the last one the remainder too.
+    """Epochs that all repeats of a phase share, those of the groups around it included.
+
+    Each gets the whole part, the last one the remainder too.
 
     Args:
         total: > 0, at least one for each repeat.
@@ -177,14 +183,20 @@ PhasesField = Annotated[
 ]
 KINDS = {"pruner": "pruners", "regularizer": "regularizers", "lr_scheduler": "lr_schedulers"}
 """What a policy names -> the section it is defined in."""
+ACTIONS = ("rewind", "release")
+"""What a policy may say itself, without a section."""
+REFERENCES = {**KINDS, "release": "pruners"}
+"""Keys of a policy that hold the name of an instance -> the section it is defined in."""
 
 
 @dataclass(frozen=True, config=SPEC)
 class Policy:
-    """An instance, and when it acts.
+    """An instance or an action, and when it acts; exactly one of the first five keys.
 
     Args:
-        pruner, regularizer, lr_scheduler: the name of an instance; exactly one of them.
+        pruner, regularizer, lr_scheduler: the name of an instance.
+        rewind: go back to earlier weights, or to an earlier time of the learning rate: {weights: 2, clock: 2}.
+        release: the name of a pruner, whose masks are taken away.
         at: instants: a phase (the start of each repeat), {end: PHASE}, start, end, a time, or a list.
         during: a phase, a list of phases, or run; the policy acts in each repeat.
         from_: from the start of the phase on; default 0.
@@ -199,6 +211,8 @@ class Policy:
     pruner: str | None = None
     regularizer: str | None = None
     lr_scheduler: str | None = None
+    rewind: Rewind | None = None
+    release: str | None = None
     at: InstantsField | None = None
     during: PhasesField | None = None
     from_: TimeField | None = None
@@ -210,13 +224,17 @@ class Policy:
 
     @model_validator(mode="after")
     def _check(self) -> Policy:
-        named = [kind for kind in KINDS if getattr(self, kind) is not None]
+        named = [kind for kind in (*KINDS, *ACTIONS) if getattr(self, kind) is not None]
         if len(named) != 1:
             found = " and ".join(named) or "none"
-            raise ValueError(f"a policy names one of {', '.join(KINDS)}; this one names {found}")
+            raise ValueError(f"a policy has one of {', '.join((*KINDS, *ACTIONS))}; this one has {found}")
         if (self.at is None) == (self.during is None):
             found = "both" if self.at is not None else "neither"
             raise ValueError(f"a policy acts 'at' (instants) or 'during' (a phase, or run); this one has {found}")
+        if self.kind in ACTIONS and self.during is not None:
+            raise ValueError(
+                f"{self.kind!r} happens at instants; use 'at', as in 'at: PHASE' (the start of each repeat)"
+            )
         if self.regularizer is not None and self.at is not None:
             raise ValueError("a regularizer acts during a stretch of time; use 'during'")
         if self.lr_scheduler is not None and any(instant.edge == "end" for instant in self.at or ()):
@@ -252,16 +270,49 @@ class Policy:
 
     @property
     def kind(self) -> str:
-        """Which kind of instance it names."""
-        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+        """Which kind of instance it names, or which action it is."""
+        return next(kind for kind in (*KINDS, *ACTIONS) if getattr(self, kind) is not None)
 
     @property
     def instance(self) -> str:
-        """The name of its instance."""
-        return str(getattr(self, self.kind))
+        """The name of its instance; empty for an action that needs none."""
+        return str(getattr(self, self.kind)) if self.kind in REFERENCES else ""
 
 
 _POLICY_DEFAULTS = {"refresh": None, "keep_mask": False, "clock": "window"}
+
+
+@dataclass(frozen=True, config=SPEC)
+class Earlier:
+    """The training that the weights had before this run, where they carry no trace of it themselves.
+
+    Args:
+        epochs: how long it was.
+        lr: its learning rate, a curve over these epochs: {class: step, from: 0.1}.
+    """
+
+    epochs: Positive
+    lr: Annotated[InstanceOf[LearningRate], Component(LR_SCHEDULES, tag="class")]
+
+    @model_validator(mode="after")
+    def _check(self) -> Earlier:
+        if isinstance(self.lr, (Retraining, Plateau)):
+            raise ValueError(f"{LR_SCHEDULES.name_of(self.lr)} is no curve over time; use linear, cosine, step, ...")
+        return self
+
+    def at(self, steps_per_epoch: int, base: float) -> Trace:
+        """The rates of that training.
+
+        Args:
+            steps_per_epoch: of this run.
+            base: the first parameter group's initial rate, where the curve does not say where it begins.
+        """
+        groups, is_steps = [Group(base)], self.lr.unit == "st"
+        per_epoch = steps_per_epoch if is_steps else 1
+        ticks = range(self.epochs * per_epoch)
+        clocks = (Clock(tick, self.epochs * per_epoch, Fraction(per_epoch)) for tick in ticks)
+        rates = [self.lr.values(clock, groups)[0]["lr"] for clock in clocks]
+        return Trace([rate for rate in rates for _ in range(steps_per_epoch // per_epoch)], steps_per_epoch)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -270,6 +321,8 @@ class Schedule:
 
     Args:
         phases: the stretches of the run in order; none: the run is one stretch, as long as the caller says.
+        trace: how the weights were trained before this run, for retraining schedules: {epochs: 160, lr: {class: linear,
+            from: 0.1}}; the weights' own record of it comes first.
         pruners, regularizers, lr_schedulers: instances by name.
         policies: in the order in which they fire at one instant.
         effects: whether an effect that misses (a cut, a mask, a target) is an error or a warning; version 1: warn.
@@ -278,6 +331,7 @@ class Schedule:
     """
 
     phases: tuple[Phase, ...] = ()
+    trace: Earlier | None = None
     pruners: dict[str, InstanceOf[Pruner]] = field(default_factory=dict)
     regularizers: dict[str, InstanceOf[Regularizer]] = field(default_factory=dict)
     lr_schedulers: dict[str, Annotated[InstanceOf[LearningRate], Component(LR_SCHEDULES, tag="class")]] = field(
@@ -310,6 +364,7 @@ class Schedule:
         *,
         epochs: int | None = None,
         steps_per_epoch: int | None = None,
+        trace: Trace | None = None,
     ) -> PruningScheduler:
         """Put it on a model: names resolved, windows placed.
 
@@ -318,10 +373,11 @@ class Schedule:
             optimizer: needed by learning-rate schedules; without it, optimizer state is left alone at cuts.
             epochs: length of the run, for a schedule without phases.
             steps_per_epoch: only needed where a time in steps must be placed before the first step is seen.
+            trace: learning rates that the weights were trained with before this run, instead of the file's ``trace``.
 
         Raises:
             ScheduleError: everything in it that does not fit the model or the run, each with its place.
         """
         from schedengine.schedule.bind import bind
 
-        return bind(self, model, optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch)
+        return bind(self, model, optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch, trace=trace)

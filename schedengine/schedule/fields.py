@@ -50,9 +50,12 @@ def component_of(annotation: Any) -> Component | None:
 
 
 def spec_of(annotation: Any) -> type | None:
-    """The dataclass that an annotation is, if it is one."""
+    """The dataclass that an annotation is, if it is one, looking through ``Optional``."""
     if get_origin(annotation) is Annotated:
         return spec_of(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        others = [part for part in get_args(annotation) if part is not type(None)]
+        return spec_of(others[0]) if len(others) == 1 else None
     return annotation if isinstance(annotation, type) and dataclasses.is_dataclass(annotation) else None
 
 

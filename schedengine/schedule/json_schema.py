@@ -15,7 +15,7 @@ from schedengine.pruners.pruner import Pruner
 from schedengine.registry import Component, main_field
 from schedengine.schedule import distiller
 from schedengine.schedule.describe import describe
-from schedengine.schedule.document import KINDS, Policy, Schedule
+from schedengine.schedule.document import ACTIONS, KINDS, Policy, Schedule
 from schedengine.schedule.fields import REQUIRED, Field, fields_of, items_of, spec_of
 from schedengine.schedule.load import SECTIONS
 
@@ -146,7 +146,7 @@ def _one_of(*keys: str) -> Json:
 
 _CHOICES: dict[type, Json] = {
     Pruner: _one_of("sparsity", "threshold"),
-    Policy: {"allOf": [_one_of(*KINDS), _one_of("at", "during")]},
+    Policy: {"allOf": [_one_of(*KINDS, *ACTIONS), _one_of("at", "during")]},
 }
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from schedengine.errors import Problem, ScheduleError, ScheduleWarning, did_you_mean
 from schedengine.schedule import distiller
-from schedengine.schedule.document import KINDS, Policy, Schedule
+from schedengine.schedule.document import KINDS, REFERENCES, Policy, Schedule
 from schedengine.schedule.fields import fields_of
 from schedengine.schedule.plan import check_phases, check_windows
 from schedengine.schedule.reader import FAILED, Reader, show
+from schedengine.schedule.retraining import check_retraining
 from schedengine.schedule.source import Node, Source, join, read, to_text
 from schedengine.schedule.writer import to_plain
 
@@ -64,7 +65,7 @@ def load_schedule(document: str | Path | Mapping[str, Any]) -> Schedule:
         root = distiller.rewrite(root, problems, notes)
     schedule = _build(root, problems)
     wrong = check_phases(schedule)
-    problems += wrong or check_windows(schedule)
+    problems += wrong or [*check_windows(schedule), *check_retraining(schedule)]
     if problems:
         raise ScheduleError(sorted(problems, key=lambda one: (one.mark is None, one.mark or 0, one.path)))
     notes += _unused(schedule)
@@ -162,10 +163,13 @@ def _check_references(root: Node, policies: Any) -> list[Problem]:
     """Instances that no section defines, of all policies that could be read, whatever else is wrong with the file."""
     problems = []
     for number, policy in enumerate(policies if isinstance(policies, tuple) else ()):
-        section = root.child(KINDS[policy.kind]) if policy is not FAILED else None
+        if policy is FAILED or policy.kind not in REFERENCES:
+            continue
+        section = root.child(REFERENCES[policy.kind])
         instances = section.value if section is not None and section.is_mapping else {}
-        if policy is not FAILED and policy.instance not in instances:
-            message = f"there is no {policy.kind} {policy.instance!r} in {KINDS[policy.kind]!r}"
+        if policy.instance not in instances:
+            kind = REFERENCES[policy.kind].removesuffix("s")
+            message = f"there is no {kind} {policy.instance!r} in {REFERENCES[policy.kind]!r}"
             place = root.value["policies"].value[number].value[policy.kind]
             problems.append(place.problem(f"{message}; {did_you_mean(policy.instance, instances)}"))
     return problems

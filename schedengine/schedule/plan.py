@@ -35,22 +35,29 @@ class Span:
         return Moment(Fraction(self.start)), Moment(Fraction(self.stop))
 
 
-def expand(phases: Sequence[Phase], start: int = 0) -> list[Span]:
-    """Every repeat of every phase, in order of time; a group comes before what it is made of."""
+def expand(phases: Sequence[Phase], start: int = 0, around: tuple[int, int] = (0, 1)) -> list[Span]:
+    """Every repeat of every phase, in order of time; a group comes before what it is made of.
+
+    Args:
+        start: epoch of the first.
+        around: which repeat of the groups around these phases it is, from 0, of how many in all.
+    """
     spans: list[Span] = []
     for phase in phases:
         for repeat in range(phase.repeat):
-            inner = expand(phase.phases, start)
-            stop = max((span.stop for span in inner), default=start) + _length(phase, repeat)
+            here = (around[0] * phase.repeat + repeat, around[1] * phase.repeat)
+            inner = expand(phase.phases, start, here)
+            stop = max((span.stop for span in inner), default=start) + _length(phase, *here)
             spans += [Span(phase.name, repeat, start, stop), *inner]
             start = stop
     return spans
 
 
-def _length(phase: Phase, repeat: int) -> int:
+def _length(phase: Phase, number: int, count: int) -> int:
+    """Epochs of the ``number``-th (from 0) of all ``count`` repeats of a phase in the run."""
     if isinstance(phase.epochs, Total):
-        share, rest = divmod(phase.epochs.total, phase.repeat)
-        return share + (rest if repeat == phase.repeat - 1 else 0)
+        share, rest = divmod(phase.epochs.total, count)
+        return share + (rest if number == count - 1 else 0)
     return phase.epochs or 0
 
 
@@ -190,6 +197,13 @@ def _count(phases: Sequence[Phase]) -> int:
     return sum(phase.repeat * (1 + _count(phase.phases)) for phase in phases)
 
 
+def _occurrences(phases: Sequence[Phase], around: int = 1) -> Iterator[tuple[Phase, int]]:
+    """Every phase, groups first, and how often it comes in the run."""
+    for phase in phases:
+        yield phase, around * phase.repeat
+        yield from _occurrences(phase.phases, around * phase.repeat)
+
+
 def check_phases(schedule: Schedule) -> list[Problem]:
     """What is wrong with the phases, and with the policies' references to them."""
     problems = []
@@ -198,6 +212,10 @@ def check_phases(schedule: Schedule) -> list[Problem]:
         problems.append(schedule.problem("phases", f"repeat to more than {MAX_SPANS:,} stretches; write fewer repeats"))
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(schedule.problem("phases", f"two phases are called {name!r}; give each its own name"))
+    for phase, count in _occurrences(schedule.phases) if not problems else ():
+        if isinstance(phase.epochs, Total) and phase.epochs.total < count:
+            message = f"a total of {phase.epochs.total} epochs cannot be shared by {count} repeats of {phase.name!r}"
+            problems.append(schedule.problem("phases", message))
     for number, policy in enumerate(schedule.policies):
         for key, name in _references(policy):
             if name != RUN and name not in names:

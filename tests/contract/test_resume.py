@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from loops import sgd, small_model, train
+from loops import sgd, small_model, step_once, train
+from torch import Tensor, nn
 
-from schedengine import load_schedule
+from schedengine import PruningScheduler, load_schedule
 from schedengine.criteria import CRITERIA
 from schedengine.lr import LR_SCHEDULES
+from schedengine.lr.retraining import Retraining
 from schedengine.pruners import UPDATES
 from schedengine.sparsity import ALLOCATIONS, RAMPS
 
@@ -51,6 +53,27 @@ def lr(name: str) -> dict[str, Any]:
     }
 
 
+def phased(*policies: dict[str, Any], **sections: Any) -> dict[str, Any]:
+    """A dense phase and two cycles, each of which begins with a cut."""
+    return {
+        "version": 2,
+        "phases": [{"name": "dense", "epochs": 2}, {"name": "cycle", "epochs": 2, "repeat": 2}],
+        "pruners": {"p": {"sparsity": {"ramp": "geometric", "to": 0.8}, **sections.pop("axes", {})}},
+        "lr_schedulers": {"dense": {"class": "linear", "warmup": "20%"}, **sections},
+        "policies": [{"pruner": "p", "at": "cycle"}, *policies],
+    }
+
+
+def retraining(name: str, **axes: Any) -> dict[str, Any]:
+    rates = [{"lr_scheduler": "dense", "during": "dense"}, {"lr_scheduler": "again", "during": "cycle"}]
+    return phased(*rates, again={"class": name}, axes=axes)
+
+
+def rewinding(at: Any = "cycle", **rewind: Any) -> dict[str, Any]:
+    return phased({"rewind": rewind, "at": at}, {"lr_scheduler": "dense", "during": ["dense", "cycle"]})
+
+
+RULES = [name for name in LR_SCHEDULES.names() if issubclass(LR_SCHEDULES.get(name), Retraining)]
 SCHEDULES: dict[str, dict[str, Any]] = {
     **{f"criterion {name}": pruning(criterion=name) for name in CRITERIA.names()},
     **{f"allocation {name}": pruning(allocation=name) for name in ALLOCATIONS.names() if name != "uniform_plus"},
@@ -66,27 +89,50 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "steps": {**pruning(), "policies": [{"pruner": "p", "during": "run", "every": "3st"}]},
     "refresh": {**pruning(pruned="dense", update="reselect"),
                 "policies": [{"pruner": "p", "during": "run", "refresh": "2st", "keep_mask": True}]},
-    **{f"lr {name}": lr(name) for name in LR_SCHEDULES.names()},
+    **{f"lr {name}": lr(name) for name in LR_SCHEDULES.names() if name not in RULES},
+    **{f"lr {name}": retraining(name) for name in RULES},
+    "bimp": retraining("ALLR", allocation="global"),
+    "bimp, dense": retraining("LayerwiseALLR", pruned="dense", update="reselect"),
+    "lottery ticket": rewinding(weights=0, clock=0),
+    "rewound to a step": rewinding(weights="3st", clock="3st", optimizer="mask"),
+    "rewound rates": rewinding(clock=1),
+    "shuffled weights": rewinding(weights=0, shuffle="weights"),
+    "shuffled masks": rewinding(shuffle="masks", optimizer="reset"),
+    "dense-sparse-dense": phased({"release": "p", "at": {"end": "cycle"}},
+                                 {"lr_scheduler": "dense", "during": ["dense", "cycle"]}),
+    "cuts repeated in a retraining": {**retraining("ALLR", update="reselect", pruned="dense"), "policies": [
+        {"pruner": "p", "at": "cycle", "refresh": "3st"},
+        {"lr_scheduler": "dense", "during": "dense"}, {"lr_scheduler": "again", "during": "cycle"}]},
+    "rates of a training that goes on": {**retraining("SLR"), "policies": [
+        {"pruner": "p", "at": {"end": "run"}},
+        {"lr_scheduler": "dense", "during": "dense"}, {"lr_scheduler": "again", "during": "cycle"}]},
 }  # fmt: skip
 
 
-def final_weights(document: dict[str, Any], stop_after: int | None) -> dict[str, torch.Tensor]:
-    """Weights after the run, which is torn down and set up anew after ``stop_after`` epochs."""
-    model = small_model()
-    optimizer = sgd(model, weight_decay=0.01)
-    scheduler = load_schedule(document).bind(model, optimizer, epochs=EPOCHS)
-    if stop_after is not None:
-        train(scheduler, model, optimizer, epochs=range(stop_after))
-        file = io.BytesIO()
-        torch.save([model.state_dict(), optimizer.state_dict(), scheduler.state_dict()], file)
-        file.seek(0)
-        weights, momentum, state = torch.load(file, weights_only=True)
-        model = small_model(seed=9)
-        optimizer = sgd(model, lr=0.7, weight_decay=0.01)
-        scheduler = load_schedule(document).bind(model, optimizer, epochs=EPOCHS)
-        model.load_state_dict(weights)
-        optimizer.load_state_dict(momentum)
-        scheduler.load_state_dict(state)
+PHASED = [name for name, document in SCHEDULES.items() if "phases" in document]
+Setting = tuple[nn.Sequential, torch.optim.SGD, PruningScheduler]
+
+
+def setting(document: dict[str, Any], seed: int = 0, rate: float = 0.1) -> Setting:
+    model = small_model(seed)
+    optimizer = sgd(model, lr=rate, weight_decay=0.01)
+    return model, optimizer, load_schedule(document).bind(model, optimizer, epochs=EPOCHS)
+
+
+def anew(document: dict[str, Any], old: Setting) -> Setting:
+    """What a new process sets up from the file that the old one saved."""
+    file = io.BytesIO()
+    torch.save([part.state_dict() for part in old], file)
+    file.seek(0)
+    new = setting(document, seed=9, rate=0.7)
+    weights, momentum, state = torch.load(file, weights_only=True)
+    new[0].load_state_dict(weights)
+    new[1].load_state_dict(momentum)
+    new[2].load_state_dict(state)
+    return new
+
+
+def finish(model: nn.Sequential, optimizer: torch.optim.SGD, scheduler: PruningScheduler) -> dict[str, Tensor]:
     for epoch in scheduler.epochs():
         train(scheduler, model, optimizer, epochs=range(epoch, epoch + 1))
     return model.state_dict()
@@ -95,7 +141,27 @@ def final_weights(document: dict[str, Any], stop_after: int | None) -> dict[str,
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_resumed_run_ends_where_the_whole_run_ends(name: str) -> None:
     document = SCHEDULES[name]
-    whole = final_weights(document, None)
-    for stop_after in (1, 4):
-        resumed = final_weights(document, stop_after)
+    whole = finish(*setting(document))
+    for stop_after in range(1, EPOCHS) if name in PHASED else (1, 4):
+        stopped = setting(document)
+        train(stopped[2], *stopped[:2], epochs=range(stop_after))
+        resumed = finish(*anew(document, stopped))
         assert all(whole[key].equal(resumed[key]) for key in whole), stop_after
+
+
+@pytest.mark.parametrize("name", PHASED)
+@pytest.mark.parametrize("epoch", [0, 2, 5])
+def test_a_run_resumed_within_an_epoch_ends_where_the_whole_run_ends(name: str, epoch: int) -> None:
+    document, stopped_at = SCHEDULES[name], 2
+    whole = finish(*setting(document))
+    model, optimizer, scheduler = setting(document)
+    train(scheduler, model, optimizer, epochs=range(epoch))
+    scheduler.on_epoch_begin(epoch)
+    for step in range(stopped_at):
+        step_once(scheduler, model, optimizer, epoch, step, 4)
+    model, optimizer, scheduler = anew(document, (model, optimizer, scheduler))
+    for step in range(stopped_at, 4):
+        step_once(scheduler, model, optimizer, epoch, step, 4)
+    scheduler.on_epoch_end(epoch, metrics={"loss": 1.0 / (epoch + 1), "top1": float(epoch)})
+    resumed = finish(model, optimizer, scheduler)
+    assert all(whole[key].equal(resumed[key]) for key in whole)

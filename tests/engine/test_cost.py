@@ -101,3 +101,53 @@ def test_a_cut_copies_a_weight_in_another_layout_a_few_times_only() -> None:
     with Operations() as operations:
         scheduler.on_epoch_begin(0)
     assert operations.names.count("aten::clone") <= 4
+
+
+RETRAINING = ["FT", "LRW", "SLR", "CLR", "LLR", "ALLR", "LayerwiseALLR"]
+
+
+def retraining(rule: str, **options: Any) -> tuple[PruningScheduler, nn.Module]:
+    """Three layers, cut at the start of a retraining of weights that were trained before."""
+    model = deep_model(3)
+    document = {
+        "version": 2,
+        "trace": {"epochs": 4, "lr": {"class": "linear", "from": 0.1}},
+        "pruners": {"p": {"sparsity": 0.5}},
+        "lr_schedulers": {"again": {"class": rule}},
+        "policies": [{"pruner": "p", "at": "start"}, {"lr_scheduler": "again", "during": "run"}],
+    }
+    return load_schedule(document).bind(model, sgd(model, **options), epochs=1), model
+
+
+@pytest.mark.parametrize("rule", RETRAINING)
+def test_a_retraining_rule_adds_nothing_to_a_step(rule: str) -> None:
+    scheduler, model = retraining(rule)
+    assert step_operations(scheduler, model) == ["aten::_foreach_mul_.List"]
+
+
+@pytest.mark.parametrize("rule", RETRAINING)
+def test_a_retraining_rule_fills_a_tensor_rate_without_reading_it(rule: str) -> None:
+    scheduler, model = retraining(rule, lr=torch.tensor(0.1))
+    operations = step_operations(scheduler, model)
+    assert operations == ["aten::fill_.Scalar", "aten::_foreach_mul_.List"]
+
+
+def test_the_trace_of_a_dense_training_costs_a_step_nothing() -> None:
+    model = deep_model(3)
+    scheduler = load_schedule({"version": 2, "policies": []}).bind(model, sgd(model), epochs=1)
+    assert step_operations(scheduler, model) == []
+
+
+def test_the_trace_of_a_tensor_rate_is_a_copy_of_one_number_on_the_device() -> None:
+    model = deep_model(3)
+    scheduler = load_schedule({"version": 2, "policies": []}).bind(model, sgd(model, lr=torch.tensor(0.1)), epochs=1)
+    operations = step_operations(scheduler, model)
+    assert operations == ["aten::detach", "aten::clone"]
+
+
+def test_snapshots_cost_a_step_nothing_where_none_is_due() -> None:
+    model = deep_model(3)
+    policies = [{"pruner": "p", "at": "start"}, {"rewind": {"weights": 0}, "at": "start"}]
+    schedule = load_schedule({"version": 2, "pruners": {"p": {"sparsity": 0.5}}, "policies": policies})
+    scheduler = schedule.bind(model, sgd(model), epochs=1)
+    assert step_operations(scheduler, model) == ["aten::_foreach_mul_.List"]

@@ -14,7 +14,7 @@ from torch import nn
 from schedengine import PruningScheduler, SchedEngineError, ScheduleError, file_config, load_schedule
 from schedengine.errors import CheckpointError
 from schedengine.policies.base import Context, Policy
-from schedengine.scheduler import PolicyLoss
+from schedengine.scheduler import STATE_VERSION, PolicyLoss
 
 HALF = {"sparsity": 0.5}
 
@@ -278,6 +278,12 @@ def test_a_copy_of_another_model_is_refused() -> None:
 def test_a_state_that_is_none_is_refused() -> None:
     scheduler = one_pruner(HALF, {"at": "start"}).bind(small_model(), epochs=1)
     with pytest.raises(CheckpointError, match="lacks begun, cuts"):
+        scheduler.load_state_dict({"version": STATE_VERSION})
+
+
+def test_a_state_of_an_earlier_release_is_refused() -> None:
+    scheduler = one_pruner(HALF, {"at": "start"}).bind(small_model(), epochs=1)
+    with pytest.raises(CheckpointError, match="has version 1; this release reads 2"):
         scheduler.load_state_dict({"version": 1})
 
 

@@ -1,0 +1,191 @@
+"""What retraining rates and rewinding need of the phases around them: a dense training, a cut, a stretch that begins.
+
+Pure functions of a schedule on its time axis, asked when a file is loaded and again when it is bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from schedengine.errors import Problem, SchedEngineError
+from schedengine.lr import LR_SCHEDULES
+from schedengine.lr.retraining import Retraining
+from schedengine.policies.base import NO_DENSE
+from schedengine.progress import Moment, Progress, Window
+from schedengine.schedule.document import Policy, Schedule
+from schedengine.schedule.plan import Timeline, default_every
+
+
+@dataclass(frozen=True)
+class Course:
+    """A schedule on its time axis.
+
+    Args:
+        schedule: whose policies these are.
+        timeline: where they lie.
+        earlier: epochs that the weights were trained before this run; None if that is not known yet.
+    """
+
+    schedule: Schedule
+    timeline: Timeline
+    earlier: Fraction | None = None
+
+    def windows(self, policy: Policy) -> tuple[Window, ...]:
+        """Of a policy; none where they cannot be placed, which is told elsewhere."""
+        try:
+            return self.timeline.occasions(policy, default_every(self.schedule, policy)).windows
+        except ValueError:
+            return ()
+
+    @cached_property
+    def cuts(self) -> list[tuple[int, Window]]:
+        """The windows of all pruners, with the place of their policy in the file."""
+        return [
+            (number, window)
+            for number, policy in enumerate(self.schedule.policies)
+            if policy.kind == "pruner"
+            for window in self.windows(policy)
+        ]
+
+    @cached_property
+    def dense(self) -> Moment:
+        """The length of the dense phase: all that comes before the first cut; the run, if nothing is cut."""
+        first = min((window.start for _, window in self.cuts), key=_order, default=None)
+        return Moment(Fraction(self.timeline.epochs or 0)) if first is None else first
+
+    def snapshots(self) -> dict[str, Moment]:
+        """The moments whose weights policies go back to, by the name of the snapshot."""
+        found = {}
+        for policy in self.schedule.policies:
+            if policy.rewind is not None and policy.rewind.weights is not None:
+                found[str(policy.rewind.snapshot)] = policy.rewind.weights.length(self.dense)
+        return found
+
+    def offsets(self) -> dict[Moment, Moment]:
+        """Start of a stretch -> the time on the learning rate's clock that it begins with, where a policy says so."""
+        return {
+            window.start: policy.rewind.clock.length(self.dense)
+            for policy in self.schedule.policies
+            if policy.rewind is not None and policy.rewind.clock is not None
+            for window in self.windows(policy)
+        }
+
+    def problems(self) -> list[Problem]:
+        """What is missing."""
+        found = []
+        for number, policy in enumerate(self.schedule.policies):
+            rule = self.schedule.lr_schedulers.get(policy.instance) if policy.kind == "lr_scheduler" else None
+            said = [*self._rewinding(policy), *self._releasing(policy)]
+            if isinstance(rule, Retraining):
+                said += self._retraining(number, policy, rule)
+            found += [self.schedule.problem(f"policies[{number}]{key}", message) for key, message in said]
+        return found
+
+    def _retraining(self, number: int, policy: Policy, rule: Retraining) -> Iterator[tuple[str, str]]:
+        name = LR_SCHEDULES.name_of(rule)
+        if policy.during is None:
+            yield ".at", f"{name} fits its rates into a stretch of time; use 'during', as in 'during: PHASE'"
+            return
+        for key, value in (("every", policy.every), ("clock", policy.clock if policy.clock == "run" else None)):
+            if value is not None:
+                yield f".{key}", f"{name} acts at every step, from the start of its window on; remove {key!r}"
+        for window in self.windows(policy):
+            problem = self._stretch(number, name, rule, window)
+            if problem is not None:
+                yield "", problem
+                return
+
+    def _stretch(self, number: int, name: str, rule: Retraining, window: Window) -> str | None:
+        here = [(before, cut) for before, cut in self.cuts if _cuts_at(cut, window.start)]
+        if rule.needs_cut and here and all(before > number and not cut.is_epochs for before, cut in here):
+            return f"{name} takes its peak from the cut at {window.start}, whose policy stands after it; swap them"
+        if rule.needs_cut and not here:
+            advice = "let a pruner cut there ('at: PHASE'), or use LLR, which needs no cut"
+            return f"{name} takes its peak from a cut at {window.start}, and no pruner cuts then; {advice}"
+        if self.earlier is None or window.start.steps or window.stop.steps or self.dense.steps:
+            return None
+        dense = self.earlier + min(window.start.epochs, self.dense.epochs)
+        if dense == 0:
+            return f"{name}: {NO_DENSE}"
+        try:
+            rule.check_length(window.stop.epochs - window.start.epochs, dense)
+        except SchedEngineError as error:
+            return str(error)
+        return None
+
+    def _rewinding(self, policy: Policy) -> Iterator[tuple[str, str]]:
+        rewind = policy.rewind
+        if rewind is None:
+            return
+        instants = self.windows(policy)
+        if rewind.weights is not None:
+            moment = rewind.weights.length(self.dense)
+            early = [window.start for window in instants if _is_before(window.start, moment)]
+            if early:
+                yield ".rewind.weights", f"goes back to the weights of {moment}, and does so at {early[0]}, before them"
+        if rewind.shuffle == "masks":
+            early = [window.start for window in instants if _is_before(window.start, self.dense)]
+            if early:
+                yield ".rewind.shuffle", f"acts at {early[0]}, before the first cut, and there are no masks yet"
+        if rewind.clock is not None:
+            yield from self._clock(rewind.clock.length(self.dense), instants)
+
+    def _releasing(self, policy: Policy) -> Iterator[tuple[str, str]]:
+        if policy.release is None:
+            return
+        cuts = [window.start for number, window in self.cuts if self.schedule.policies[number].pruner == policy.release]
+        first = min(cuts, key=_order, default=None)
+        instants = [window.start for window in self.windows(policy)]
+        early = [instant for instant in instants if first is None or _is_before(instant, first)]
+        if early:
+            what = "no policy cuts with it" if first is None else f"its first cut is at {first}"
+            yield ".release", f"takes the masks of {policy.release!r} away at {early[0]}, and {what}"
+
+    def _clock(self, place: Moment, instants: tuple[Window, ...]) -> Iterator[tuple[str, str]]:
+        rates = [policy for policy in self.schedule.policies if policy.kind == "lr_scheduler"]
+        for instant in instants:
+            begin = [one for one in rates if any(window.start == instant.start for window in self.windows(one))]
+            if not begin:
+                what = "no learning rate's window begins there, whose clock could go back"
+                yield ".rewind.clock", f"acts at {instant.start}, and {what}; name the phases in its 'during'"
+                return
+            for policy in begin:
+                rule = self.schedule.lr_schedulers.get(policy.instance)
+                if isinstance(rule, Retraining) or policy.clock == "run":
+                    what = "counts from the start of the run" if policy.clock == "run" else "has a clock of its own"
+                    yield ".rewind.clock", f"{policy.instance!r}, which begins at {instant.start}, {what}; remove one"
+                    return
+                every = policy.every or default_every(self.schedule, policy)
+                if every.unit == "ep" and every.amount.denominator == 1 and not place.is_epoch:
+                    what = f"counts whole epochs, and the clock is to go back to {place}; write whole epochs"
+                    yield ".rewind.clock", f"{policy.instance!r}, which begins at {instant.start}, {what}"
+                    return
+
+
+def _order(moment: Moment) -> tuple[Fraction, int]:
+    return moment.epochs, moment.steps
+
+
+def _is_before(one: Moment, other: Moment) -> bool:
+    """Whether it is, however many steps an epoch has."""
+    return one != other and one.epochs <= other.epochs and one.steps <= other.steps
+
+
+def _cuts_at(cuts: Window, moment: Moment) -> bool:
+    """Whether one of the cuts falls on a moment, as far as epochs tell."""
+    if cuts.start == moment:
+        return True
+    if not cuts.is_epochs or not moment.is_epoch:
+        return False
+    epoch = int(moment.epochs)
+    if cuts.is_end:
+        return epoch > 0 and cuts.index_at_end(Progress(epoch - 1)) is not None
+    return cuts.index(Progress(epoch)) is not None
+
+
+def check_retraining(schedule: Schedule) -> list[Problem]:
+    """What the phases tell; nothing without phases."""
+    return Course(schedule, Timeline.of(schedule)).problems() if schedule.phases else []
