@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from schedengine.reports.tables import fraction, percent, show_table
 
+MOST_CUTS = 10
+"""Rows of the table of cuts."""
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schedengine.training.cuts import CutEffect
     from schedengine.training.evaluate import Evaluation
     from schedengine.training.report import Pruned, Report
 
@@ -23,6 +29,15 @@ def show_result(result: Report, folder: Path) -> None:
             f"of all {result.weights:,} Conv and Linear weights, and whatever else pruners selected, "
             f"{fraction(result.sparsity_all)} are 0",
         )
+    if result.cuts:
+        with_batch_norms = any(one.recalibrated is not None for one in result.cuts)
+        columns = ["top-1\nbefore", "top-1\nright after", *["top-1\nrecalibrated"] * with_batch_norms]
+        show_table(
+            "Cuts",
+            ["epoch", "sparsity", *columns, "stability", "norm\ndrop", "distance\nto pruned"],
+            [_cut(one, with_batch_norms) for one in _shown(result.cuts)],
+            "\n".join(_cut_notes(result, with_batch_norms)),
+        )
     before = result.before or {}
     show_table(
         "Accuracy",
@@ -34,7 +49,32 @@ def show_result(result: Report, folder: Path) -> None:
 
 def _pruned(one: Pruned) -> list[str]:
     counts = [f"{one.parameters}", f"{one.weights:,}", f"{one.cuts}", f"{one.zeros:,}"]
-    return [one.pruner, *counts, fraction(one.target), fraction(one.achieved)]
+    released = ", released" if one.released else ""
+    return [one.pruner, *counts, f"{fraction(one.target)}{released}", fraction(one.achieved)]
+
+
+def _shown(cuts: Sequence[CutEffect]) -> list[CutEffect]:
+    """The first and the last ones, if they are many."""
+    return [*cuts] if len(cuts) <= MOST_CUTS else [*cuts[: MOST_CUTS // 2], *cuts[-MOST_CUTS // 2 :]]
+
+
+def _cut(one: CutEffect, with_batch_norms: bool) -> list[str]:
+    epoch = f"{one.epoch}, step {one.step}" if one.step else f"{one.epoch}"
+    accuracy = [percent(one.before), percent(one.after), *[percent(one.recalibrated)] * with_batch_norms]
+    norms = [fraction(one.norm_drop), fraction(one.distance_to_pruned)]
+    return [epoch, fraction(one.sparsity), *accuracy, fraction(one.stability), *norms]
+
+
+def _cut_notes(result: Report, with_batch_norms: bool) -> list[str]:
+    notes = [
+        "top-1: on validation; right after: batch-norm statistics as they were; stability: right after / before",
+        "norm drop: of all parameters; distance to pruned: of the selected weights; both relative",
+    ]
+    if len(result.cuts) > MOST_CUTS:
+        notes.append(f"{MOST_CUTS} of {len(result.cuts)} epochs with cuts; all of them are in metrics.csv")
+    if with_batch_norms:
+        notes.append("recalibrated: with batch-norm statistics of the pruned network, measured on the side")
+    return notes
 
 
 def _scores(split: str, before: Evaluation | None, after: Evaluation) -> list[str]:

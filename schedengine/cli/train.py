@@ -30,6 +30,9 @@ def train(
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Length of the run, if no phases say it.")
     ] = None,
+    budget: Annotated[
+        int | None, typer.Option("--budget", min=1, help="Rescale the schedule to so many epochs in all.")
+    ] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Default: 0.1 for sgd, 0.001 for adam and adamw.")] = None,
     optimizer: Annotated[Algorithm, typer.Option("--optimizer", help="What updates the weights.")] = Algorithm.SGD,
     momentum: Annotated[float | None, typer.Option("--momentum", help="Of sgd; default: 0.9.")] = None,
@@ -51,6 +54,10 @@ def train(
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout; faster on some GPUs.")] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the model.")] = False,
     plugin: options.Plugin = None,
+    recalibrate: Annotated[
+        int,
+        typer.Option("--recalibrate", min=0, help="Measure cuts with batch norms of so many batches too."),
+    ] = 0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files into the run's folder.")
     ] = False,
@@ -65,6 +72,7 @@ def train(
         "model": model,
         "data": data,
         "epochs": epochs,
+        "budget": budget,
         "lr": lr,
         "optimizer": optimizer.value,
         "momentum": momentum,
@@ -80,6 +88,7 @@ def train(
         "download": download,
         "image_size": image_size,
         "workers": workers,
+        "recalibrate": recalibrate,
         "amp": amp.value,
         "channels_last": channels_last,
         "compile": compile_,

@@ -8,6 +8,8 @@ compute      where and in which precision numbers are computed
 evaluate     loss and accuracy of a model on one split
 sparsity     zeros, counted in the weights as they are
 checkpoint   files that a killed run goes on from
+trace        the learning rates that weights say they were trained with
+cuts         accuracy around each cut, and what it took in norms
 best         the best weights at each sparsity that a run reaches
 run          the folder of a run
 train        from settings to a finished run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,25 @@ class BestWeights:
         found = [self._read(path) for path in sorted(folder.glob("best-*.safetensors"))]
         self._levels = {best.sparsity: best for best in found if best is not None}
 
-    def consider(self, model: nn.Module, epoch: int, sparsity: float, evaluation: Evaluation | None) -> None:
-        """Keep the weights if they are the best at their sparsity so far."""
+    def consider(
+        self,
+        model: nn.Module,
+        epoch: int,
+        sparsity: float,
+        evaluation: Evaluation | None,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep the weights if they are the best at their sparsity so far.
+
+        Args:
+            notes: for the file's header.
+        """
         level = round(sparsity, 3)
         top1, loss = (None, None) if evaluation is None else (evaluation.top1, evaluation.loss)
         candidate = Best(level, epoch, top1, loss, f"best-{level:.3f}.safetensors")
         if level in self._levels and not candidate.beats(self._levels[level]):
             return
-        save_weights(model, self.folder / candidate.file, {"best": json.dumps(asdict(candidate))})
+        save_weights(model, self.folder / candidate.file, {**(notes or {}), "best": json.dumps(asdict(candidate))})
         self._levels[level] = candidate
         self._write_list()
 

@@ -27,6 +27,7 @@ def train_epoch(
     compute: Compute,
     *,
     accumulate: int = 1,
+    begun: Callable[[], None] = lambda: None,
     after_step: Callable[[], None] = lambda: None,
 ) -> tuple[float, float]:
     """Train for one epoch, up to but not including the scheduler's ``on_epoch_end``, which wants an evaluation first.
@@ -34,6 +35,7 @@ def train_epoch(
     Args:
         epoch: from 0.
         accumulate: batches in an update; each counts by its number of images.
+        begun: called when the first step's masks are in place, before its forward pass.
         after_step: called after every update.
 
     Returns:
@@ -49,6 +51,8 @@ def train_epoch(
     scheduler.on_epoch_begin(epoch)
     for step, batches in enumerate(grouped(compute.batches(loader), accumulate)):
         scheduler.on_minibatch_begin(epoch, step, updates)
+        if step == 0:
+            begun()
         optimizer.zero_grad(set_to_none=True)
         count = sum(len(labels) for _, labels in batches)
         for images, labels in batches:

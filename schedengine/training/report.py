@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from schedengine.training.best import Best
+from schedengine.training.cuts import CutEffect
 from schedengine.training.evaluate import Evaluation
 from schedengine.training.session import Session
 from schedengine.training.sparsity import share_of_zeros
@@ -26,6 +27,7 @@ class Pruned:
         zeros: of these weights that are 0 at the end, counted.
         target: fraction of these weights that its last cut asked to be gone; None for a limit, or without a cut.
         cuts: how many it made.
+        released: whether its masks were taken away since.
     """
 
     pruner: str
@@ -34,6 +36,7 @@ class Pruned:
     zeros: int
     target: float | None
     cuts: int
+    released: bool = False
 
     @property
     def achieved(self) -> float:
@@ -55,6 +58,7 @@ class Report:
         before_note: which of the two.
         after: the final model by split.
         best: the best epoch at the final sparsity.
+        cuts: what they did, the last one of each epoch.
     """
 
     epochs: int
@@ -66,6 +70,7 @@ class Report:
     before_note: str
     after: Scores
     best: Best | None
+    cuts: tuple[CutEffect, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """For a JSON file."""
@@ -74,7 +79,14 @@ class Report:
         return plain
 
 
-def report(session: Session, before: Scores | None, before_note: str, after: Scores, best: Best | None) -> Report:
+def report(
+    session: Session,
+    before: Scores | None,
+    before_note: str,
+    after: Scores,
+    best: Best | None,
+    cuts: Sequence[CutEffect] = (),
+) -> Report:
     """Measure the final weights."""
     counts = session.counts()
     return Report(
@@ -87,6 +99,7 @@ def report(session: Session, before: Scores | None, before_note: str, after: Sco
         before_note=before_note,
         after=after,
         best=best,
+        cuts=tuple(cuts),
     )
 
 
@@ -101,4 +114,5 @@ def _pruned(session: Session, name: str) -> Pruned:
         zeros=sum(count.zeros for count in counts),
         target=cuts[-1].target if cuts else None,
         cuts=len(cuts),
+        released=session.scheduler.pruners[name].is_released,
     )

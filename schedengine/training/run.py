@@ -27,6 +27,7 @@ from schedengine._version import __version__
 from schedengine.errors import CheckpointError, EffectWarning, SchedEngineError
 from schedengine.reports.csv import CsvLog
 from schedengine.training.checkpoint import load_checkpoint, previous, save_checkpoint
+from schedengine.training.cuts import COLUMNS
 from schedengine.training.settings import Settings
 from schedengine.zoo.atomic import replacing
 from schedengine.zoo.splits import Data
@@ -43,14 +44,16 @@ METRICS = (
     "sparsity",
     "sparsity_all",
     "seconds",
+    *COLUMNS,
 )
 """Columns of metrics.csv.
 
 ``lr``: of the first parameter group in the epoch's last step. ``penalty``: what regularizers add to ``train_loss``.
 ``val_loss``, ``top1``, ``top5`` (per cent): on the validation split. ``sparsity``: fraction of the weights selected by
 pruners that is 0; ``sparsity_all``: the same of all Conv and Linear weights and of whatever else
-pruners selected; both at the evaluation, which comes before
-cuts at the end of the epoch.
+pruners selected; both at the evaluation, which comes before cuts at the end of the epoch.
+``cut_before``, ``cut_after``, ``cut_recalibrated`` (top-1, per cent), ``norm_drop``, ``distance_to_pruned``: of the
+epoch's last cut, see ``cuts.CutEffect``; empty without one.
 """
 SPARSITY = ("epoch", "parameter", "weights", "zeros", "sparsity")
 

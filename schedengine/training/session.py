@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch import nn
 
 from schedengine.errors import CheckpointError, ModelError, SchedEngineError
 from schedengine.lr.shapes import Shape
+from schedengine.lr.trace import NOTE
 from schedengine.policies.lr import LRPolicy
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.progress import Moment
 from schedengine.schedule.bind import bind
+from schedengine.schedule.budget import rescale
 from schedengine.schedule.document import Schedule
 from schedengine.schedule.load import load_schedule
 from schedengine.schedule.plan import Timeline
@@ -26,7 +29,9 @@ from schedengine.training.evaluate import Evaluation, evaluate
 from schedengine.training.loop import updates_per_epoch
 from schedengine.training.settings import Algorithm, Settings
 from schedengine.training.sparsity import Count, count_zeros, prunable, share_of_zeros
+from schedengine.training.trace import trace_of
 from schedengine.training.trial import check_fits
+from schedengine.weights import recalibrate_
 from schedengine.zoo.data import Data, load_data
 from schedengine.zoo.factory import import_plugins
 from schedengine.zoo.loader import Loader
@@ -76,8 +81,10 @@ class Session:
             SchedEngineError: whatever does not exist, or does not fit together.
         """
         import_plugins(settings.plugin)
-        document = load_schedule(schedule)
-        if document.epochs is None and settings.epochs is None:
+        document, epochs = load_schedule(schedule), settings.epochs
+        if settings.budget is not None:
+            document, epochs = rescale(document, settings.budget, epochs), settings.budget
+        if document.epochs is None and epochs is None:
             raise SchedEngineError("the schedule has no phases to say how long the run is; give --epochs N")
         data = load_data(
             settings.data,
@@ -98,7 +105,8 @@ class Session:
         optimizer = make_optimizer(model, settings)
         loader = _train_loader(data, settings)
         steps = updates_per_epoch(loader, settings.accumulate)
-        scheduler = bind(document, model, optimizer, epochs=settings.epochs, steps_per_epoch=steps)
+        trace = None if settings.weights is None else trace_of(settings.weights)
+        scheduler = bind(document, model, optimizer, epochs=epochs, steps_per_epoch=steps, trace=trace)
         network: Any = torch.compile(model) if settings.compile else model
         return cls(settings, document, data, model, network, optimizer, scheduler, loader, compute)
 
@@ -115,6 +123,13 @@ class Session:
         batch, workers = self.settings.batch_size, self.settings.workers
         loader = self.data.loader(split, batch_size=batch, seed=self.settings.seed, workers=workers)
         return evaluate(self.network, loader, self.compute)
+
+    def recalibrate_(self, batches: int) -> None:
+        """Give the model batch-norm statistics of so many training batches, without augmentation."""
+        batch, workers = self.settings.batch_size, self.settings.workers
+        loader = self.data.loader("train", batch_size=batch, shuffle=True, seed=self.settings.seed, workers=workers)
+        with self.compute.autocast():
+            recalibrate_(self.network, (images for images, _ in islice(self.compute.batches(loader), batches)))
 
     def counts(self) -> list[Count]:
         """Zeros of every weight that pruners selected, or could have."""
@@ -141,6 +156,11 @@ class Session:
         starts = [window.start for policy in policies for window in policy.own.windows]
         names_rate = (isinstance(policy.schedule, Shape) and policy.schedule.from_ is not None for policy in policies)
         return Moment() in starts and all(names_rate)
+
+    def notes(self) -> dict[str, str]:
+        """For the header of a file of weights: the learning rates of their dense training."""
+        trace = self.scheduler.trace
+        return {} if trace is None else {NOTE: trace.to_text()}
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes while it trains."""

@@ -43,6 +43,7 @@ class Settings:
         model: a name, or ``package.module:factory``.
         data: a name, ``imagefolder:PATH``, or ``package.module:factory``.
         epochs: length of the run; None where the schedule's phases say it.
+        budget: rescale the schedule to so many epochs; None for its own length.
         lr: initial learning rate, > 0; default 0.1 for sgd, 0.001 for adam and adamw. Schedules may set others.
         optimizer: which one.
         momentum: of sgd, in [0, 1); default 0.9.
@@ -55,6 +56,7 @@ class Settings:
         classes: outputs of the model; None for as many as the data have.
         validation: share of the training images held out to choose by, in [0, 1).
         root, download, image_size, workers: see ``load_data`` and ``Loader``.
+        recalibrate: right after cuts, also measure with batch-norm statistics of so many training batches; 0 for not.
         amp: precision of the forward pass.
         channels_last: memory layout of images and convolutions.
         compile: whether ``torch.compile`` the model.
@@ -68,6 +70,7 @@ class Settings:
     model: str
     data: str = "digits"
     epochs: int | None = None
+    budget: int | None = None
     lr: float | None = None
     optimizer: Algorithm = Algorithm.SGD
     momentum: float | None = None
@@ -83,6 +86,7 @@ class Settings:
     download: bool = False
     image_size: int | None = None
     workers: int = 0
+    recalibrate: int = 0
     amp: Amp = Amp.OFF
     channels_last: bool = False
     compile: bool = False
@@ -103,11 +107,13 @@ class Settings:
             f"{option(name)} {getattr(self, name)}: must be {wanted}"
             for name, is_right, wanted in (
                 ("epochs", self.epochs is None or self.epochs >= 1, "1 or more"),
+                ("budget", self.budget is None or self.budget >= 1, "1 or more"),
                 ("lr", self.lr is not None and self.lr > 0, "more than 0"),
                 ("momentum", self.momentum is None or 0 <= self.momentum < 1, "in [0, 1)"),
                 ("weight_decay", self.weight_decay is not None and self.weight_decay >= 0, "0 or more"),
                 ("batch_size", self.batch_size >= 1, "1 or more"),
                 ("accumulate", self.accumulate >= 1, "1 or more"),
+                ("recalibrate", self.recalibrate >= 0, "0 or more"),
                 ("classes", self.classes is None or self.classes >= 1, "1 or more"),
             )
             if not is_right

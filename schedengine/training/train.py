@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from schedengine.errors import EffectError
 from schedengine.training.best import BestWeights
 from schedengine.training.compute import reseed
+from schedengine.training.cuts import COLUMNS, CutWatch
 from schedengine.training.evaluate import Evaluation
 from schedengine.training.loop import train_epoch, updates_per_epoch
 from schedengine.training.report import Report, Scores, report
@@ -56,6 +57,7 @@ class _Training:
         self.best = BestWeights(folder.path)
         self.dense: Scores | None = None
         self.dense_until = session.dense_until()
+        self.cuts = CutWatch(session)
 
     def run(self) -> Report:
         done = self._restore()
@@ -74,7 +76,7 @@ class _Training:
     def _rescue(self) -> Path:
         """Keep weights that a schedule's missed effect stops at: hours may be in them."""
         path = self.folder.path / "unverified.safetensors"
-        save_weights(self.session.model, path, {})
+        save_weights(self.session.model, path, self.session.notes())
         return path
 
     def _restore(self) -> int:
@@ -83,9 +85,11 @@ class _Training:
         if state is None:
             if self.dense_until == 0 and self.session.settings.weights is not None:
                 self.dense = self._scores()
+                self.cuts.start(self.dense["validation"])
             return 0
         self.session.load_state_dict(state)
         self.dense = _from_plain(state["dense"])
+        self.cuts.load_state_dict(state["cuts"])
         return int(state["epochs_done"])
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
@@ -99,16 +103,20 @@ class _Training:
             epoch,
             session.compute,
             accumulate=session.settings.accumulate,
+            begun=lambda: self.cuts.begun(epoch),
             after_step=self._stepped,
         )
         evaluation, counts = session.evaluate("validation"), session.counts()
         if epoch + 1 == self.dense_until:
             self.dense = {"validation": evaluation, "test": session.evaluate("test")}
-        self.best.consider(session.model, epoch, session.sparsity(counts), evaluation)
+        self.best.consider(session.model, epoch, session.sparsity(counts), evaluation, session.notes())
         row = self._row(epoch, losses, evaluation, counts, time.perf_counter() - start)
         session.scheduler.on_epoch_end(epoch, metrics=evaluation.metrics() if evaluation else {})
+        effect = self.cuts.ended(epoch, evaluation)
+        row |= dict.fromkeys(COLUMNS) if effect is None else effect.columns()
         self.folder.record(row, _per_parameter(epoch, counts))
-        self.folder.save({"epochs_done": epoch + 1, "dense": _plain(self.dense), **session.state_dict()})
+        done = {"epochs_done": epoch + 1, "dense": _plain(self.dense), "cuts": self.cuts.state_dict()}
+        self.folder.save({**done, **session.state_dict()})
         return row
 
     def _stepped(self) -> None:
@@ -142,9 +150,9 @@ class _Training:
         """Measure the final weights again: cuts at the end of the run come after its last evaluation."""
         session = self.session
         after, sparsity = self._scores(), session.sparsity(session.counts())
-        self.best.consider(session.model, session.epochs - 1, sparsity, after["validation"])
-        save_weights(session.model, self.folder.path / "model.safetensors", {})
-        result = report(session, self.dense, self._dense_note(), after, self.best.at(sparsity))
+        self.best.consider(session.model, session.epochs - 1, sparsity, after["validation"], session.notes())
+        save_weights(session.model, self.folder.path / "model.safetensors", session.notes())
+        result = report(session, self.dense, self._dense_note(), after, self.best.at(sparsity), self.cuts.effects)
         self.folder.write("result.json", result.plain())
         return result
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -88,6 +88,15 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise ModelError(f"{file}: neither safetensors nor a state dict saved by torch: {reason}") from problem
     return _state_in(content, str(file))
+
+
+def read_notes(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What a safetensors file says in its header beside its tensors; nothing for other kinds of file."""
+    file = Path(path)
+    if not _is_safetensors(file):
+        return {}
+    with safe_open(file, framework="pt") as opened:
+        return dict(opened.metadata() or {})
 
 
 def _absent(file: Path) -> str:
