@@ -13,13 +13,14 @@ from schedengine.analysis.catalogue import arguments, entries
 from schedengine.criteria import CRITERIA
 from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
+from schedengine.policies.rewind import Rewind
 from schedengine.pruners import THRESHOLDS, UPDATES
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import Registry
 from schedengine.regularizers import PENALTIES, STRENGTHS
 from schedengine.regularizers.regularizer import Regularizer
 from schedengine.schedule import distiller
-from schedengine.schedule.document import Phase, Policy
+from schedengine.schedule.document import Earlier, Phase, Policy
 from schedengine.schedule.json_schema import json_schema
 from schedengine.sparsity import ALLOCATIONS, RAMPS
 
@@ -36,6 +37,15 @@ SECTIONS: list[tuple[str, str, type, list[Registry]]] = [
     ),
     ("regularizers", "Instances by name.", Regularizer, [PENALTIES, STRENGTHS]),
     ("policies", "In the order in which they act at one instant.", Policy, []),
+    ("rewind", "Of a policy: `{rewind: {weights: 2, clock: 2}, at: cycle}`. One of its keys or more.", Rewind, []),
+    (
+        "trace",
+        "How the weights were trained before this run, for the retraining rates (FT, LRW, SLR, CLR, LLR, ALLR,\n"
+        "LayerwiseALLR). Not needed where they carry their own record of it (those of `schedengine train` do), or "
+        "where\nthis run trains before its first cut.",
+        Earlier,
+        [],
+    ),
 ]
 
 

@@ -16,13 +16,14 @@ from schedengine.criteria import CRITERIA
 from schedengine.errors import SchedEngineError
 from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
+from schedengine.policies.rewind import Rewind
 from schedengine.pruners import THRESHOLDS, UPDATES
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import Registry
 from schedengine.regularizers import PENALTIES, STRENGTHS
 from schedengine.regularizers.regularizer import Regularizer
 from schedengine.schedule.describe import describe
-from schedengine.schedule.document import Phase, Policy
+from schedengine.schedule.document import Earlier, Phase, Policy
 from schedengine.schedule.fields import REQUIRED, Field, fields_of
 from schedengine.schedule.writer import component_to_plain, plain
 from schedengine.sparsity import ALLOCATIONS, RAMPS
@@ -173,6 +174,8 @@ KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
     "lr": lambda: entries(LR_SCHEDULES),
     "phases": _keys(Phase),
     "policies": _keys(Policy),
+    "rewind": _keys(Rewind),
+    "trace": _keys(Earlier),
     "models": _models,
     "data": _data,
     "methods": _methods,

@@ -17,16 +17,21 @@ import torch
 from torch import nn
 
 from schedengine.analysis.assumed import EPOCHS, LR, STEPS_PER_EPOCH, check_length
-from schedengine.analysis.doubts import Outlook
+from schedengine.analysis.doubts import doubts
+from schedengine.analysis.outlook import Outlook
 from schedengine.errors import Mark, Problem, SchedEngineError, ScheduleError, ScheduleWarning
+from schedengine.lr.retraining import Retraining
 from schedengine.lr.shapes import Shape
+from schedengine.lr.trace import Trace
 from schedengine.policies.lr import groups_of
-from schedengine.progress import Time
+from schedengine.progress import Moment, Time
 from schedengine.reports.diagnostics import render
 from schedengine.schedule.bind import bind
+from schedengine.schedule.budget import rescale
 from schedengine.schedule.document import KINDS, Policy, Schedule
 from schedengine.schedule.load import load_schedule
 from schedengine.schedule.plan import Timeline
+from schedengine.schedule.retraining import Course
 
 if TYPE_CHECKING:
     import pandas
@@ -118,6 +123,8 @@ def check_schedule(
     steps_per_epoch: int | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     lr: float | None = None,
+    budget: int | None = None,
+    trace: Trace | None = None,
 ) -> Diagnosis:
     """Everything that is wrong with a schedule, and everything that is surely not meant.
 
@@ -129,6 +136,9 @@ def check_schedule(
         steps_per_epoch: > 0; None: 100, and a note where times in steps make it matter.
         optimizer: the run's, on the model's parameters; None: SGD with momentum. It is not changed.
         lr: the learning rate that the run begins with, > 0, where no optimizer is given; None: not known.
+        budget: check the schedule rescaled to so many epochs; ``epochs`` is then what one without phases is written
+            for.
+        trace: learning rates that the weights were trained with before this run, where they say so themselves.
 
     Raises:
         SchedEngineError: the run is too long to be looked at.
@@ -147,8 +157,14 @@ def check_schedule(
             schedule = load_schedule(document)
     except ScheduleError as error:
         return _diagnosis(document, [("error", error.problems)], error.problems[0].mark)
+    try:
+        schedule, epochs = (schedule, epochs) if budget is None else (rescale(schedule, budget, epochs), budget)
+    except SchedEngineError as error:
+        problems = error.problems if isinstance(error, ScheduleError) else [schedule.problem("", str(error))]
+        return _diagnosis(document, [("error", problems), ("warning", schedule.notes)], schedule.marks.get(""))
     given = optimizer or _optimizer(model, lr)
-    check = _Check(schedule, model, epochs, steps_per_epoch, given, knows_rate=optimizer is not None or lr is not None)
+    knows_rate = optimizer is not None or lr is not None
+    check = _Check(schedule, model, epochs, steps_per_epoch, given, knows_rate, trace)
     check_length(check.length)
     outlook, errors = check.at(check.length)
     if not check.is_certain:  # what a longer run has no trouble with is no error: the length is only assumed
@@ -156,10 +172,10 @@ def check_schedule(
         errors = [problem for problem in errors if problem.path in lasting]
     errors += check.clash()
     wrong = {problem.path for problem in errors}
-    doubts = [problem for problem in outlook.doubts() if problem.path not in wrong]
+    doubtful = [problem for problem in doubts(outlook) if problem.path not in wrong]
     groups: list[tuple[Severity, Iterable[Problem]]] = [
         ("error", errors),
-        ("warning", [*schedule.notes, *doubts]),
+        ("warning", [*schedule.notes, *doubtful]),
         ("note", check.notes()),
     ]
     length = check.length if check.is_certain else None
@@ -195,6 +211,7 @@ class _Check:
     steps_per_epoch: int | None
     optimizer: torch.optim.Optimizer
     knows_rate: bool
+    trace: Trace | None
 
     @property
     def is_certain(self) -> bool:
@@ -232,6 +249,7 @@ class _Check:
             groups,
             self.knows_rate,
             selected,
+            self.trace,
         )
         if self._assumes_steps:
             return outlook, problems
@@ -252,7 +270,9 @@ class _Check:
         try:
             with _kept(self.optimizer):
                 model = nn.Module() if self.model is None else self.model
-                bound = bind(self.schedule, model, self.optimizer, epochs=length, steps_per_epoch=steps)
+                bound = bind(
+                    self.schedule, model, self.optimizer, epochs=length, steps_per_epoch=steps, trace=self.trace
+                )
         except ScheduleError as error:
             of_time = [one for one in error.problems if one.path.startswith(("policies", "phases"))]
             return {}, list(error.problems) if self.model is not None else of_time
@@ -263,13 +283,16 @@ class _Check:
     @cached_property
     def _assumes_steps(self) -> bool:
         """Whether it matters how many steps an epoch has, and nobody says. Then it is no ground for errors."""
-        shapes = [schedule for schedule in self.schedule.lr_schedulers.values() if isinstance(schedule, Shape)]
+        rates = self.schedule.lr_schedulers.values()
+        shapes = [schedule for schedule in rates if isinstance(schedule, Shape)]
         ramps = [pruner.sparsity for pruner in self.schedule.pruners.values() if pruner.sparsity is not None]
         times: list[Time | None] = [time for schedule in shapes for time in schedule.times()]
         times += [ramp.every for ramp in ramps]
+        times += [time for rate in rates if isinstance(rate, Retraining) for time in (getattr(rate, "warmup", None),)]
         for policy in self.schedule.policies:
             times += [policy.from_, policy.until, *(instant.time for instant in policy.at or ())]
             times += [policy.every] if policy.kind == "pruner" else []
+            times += [] if policy.rewind is None else [policy.rewind.weights, policy.rewind.clock]
         is_placed = any(time is not None and (time.unit == "st" or time.amount.denominator != 1) for time in times)
         return is_placed and self.steps_per_epoch is None
 
@@ -288,6 +311,19 @@ class _Check:
                 f"times in steps, or within epochs, are placed as if an epoch had {STEPS_PER_EPOCH} steps; "
                 "give --steps-per-epoch"
             )
+        if self._asks_weights:
+            yield Problem(
+                "the weights that the run starts from may tell how they were trained (those of `train` do); give "
+                "--weights"
+            )
+
+    @property
+    def _asks_weights(self) -> bool:
+        """Whether rates come from a training before the run, of which nothing is known here."""
+        course = Course(self.schedule, Timeline.of(self.schedule, None if self.schedule.epochs else self.length))
+        rates = [self.schedule.lr_schedulers[one.instance] for one in self.schedule.policies if one.lr_scheduler]
+        is_made = any(isinstance(rate, Retraining) for rate in rates)
+        return is_made and course.dense == Moment() and self.trace is None and self.schedule.trace is None
 
 
 @contextmanager

@@ -6,191 +6,27 @@ A doubt that hangs on the length of the run is kept back where the length is onl
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from functools import cached_property
 
-from schedengine.analysis.rates import Rates
+from schedengine.analysis.outlook import NEARLY_ZERO, Cut, Doubts, Outlook, is_relative
+from schedengine.analysis.rates import sample
+from schedengine.analysis.retraining_doubts import idle_fine_tuning, idle_stretches, other_curve, rewound_before_cut
 from schedengine.errors import Problem, SchedEngineError
-from schedengine.lr.base import Group
 from schedengine.lr.plateau import Plateau
-from schedengine.lr.shapes import Shape
+from schedengine.lr.retraining import Retraining
 from schedengine.policies.lr import LRPolicy
-from schedengine.progress import Moment, Occasions, Progress, Time, Window
-from schedengine.pruners.pruner import Pruner
-from schedengine.schedule.document import Policy, Schedule
-from schedengine.schedule.plan import Timeline, default_every
+from schedengine.progress import Moment, Occasions, Progress, Window
+from schedengine.schedule.document import Policy
 
-NEARLY_ZERO = 1e-3
-"""Share of the run's largest learning rate up to which a rate trains next to nothing."""
 _MOST = 3
-_EPOCH = Time(Fraction(1))
 
 
-@dataclass(frozen=True)
-class Cut:
-    """An instant at which a pruner's target moves.
-
-    Args:
-        step: of the run, before which it happens.
-        policy: number of the policy whose instant it is.
-        epochs: those that train right after it: one, or for a cut within an epoch the rest of it and the next.
-    """
-
-    step: int
-    policy: int
-    epochs: range
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """A schedule placed in time.
-
-    Args:
-        schedule: whose policies these are.
-        timeline: with a length.
-        steps: optimizer steps in an epoch.
-        is_certain: whether the length of the run is known, and not assumed.
-        groups: what the optimizer's parameter groups begin with.
-        knows_rate: whether the first of them is the run's, and not assumed.
-        selected: pruner -> the parameters it works on; empty where there is no model.
-    """
-
-    schedule: Schedule
-    timeline: Timeline
-    steps: int
-    is_certain: bool
-    groups: Sequence[Group]
-    knows_rate: bool
-    selected: Mapping[str, Sequence[str]]
-
-    @property
-    def epochs(self) -> int:
-        """Length of the run."""
-        assert self.timeline.epochs is not None
-        return self.timeline.epochs
-
-    @property
-    def end(self) -> int:
-        """The step after the last."""
-        return self.epochs * self.steps
-
-    @cached_property
-    def policies(self) -> list[tuple[int, Policy, Occasions]]:
-        """Number, policy and instants of each policy that can be placed."""
-        found = []
-        for number, policy in enumerate(self.schedule.policies):
-            try:
-                occasions = self.timeline.occasions(policy, default_every(self.schedule, policy))
-            except ValueError:  # an error that binding tells
-                continue
-            found.append((number, policy, occasions))
-        return found
-
-    def of_kind(self, kind: str) -> list[tuple[int, Policy, Occasions]]:
-        """The policies of one kind."""
-        return [entry for entry in self.policies if entry[1].kind == kind]
-
-    @cached_property
-    def rated(self) -> dict[int, LRPolicy]:
-        """The policies whose rates follow from the time alone, by number."""
-        run, found = Moment(Fraction(self.epochs)), {}
-        for number, policy, occasions in self.of_kind("lr_scheduler"):
-            schedule = self.schedule.lr_schedulers[policy.instance]
-            if not isinstance(schedule, Plateau):
-                found[number] = LRPolicy(schedule, occasions, self.groups, clock=policy.clock, run=run)
-        return found
-
-    def cuts(self, name: str) -> list[Cut]:
-        """Those of a pruner that remove more than the one before; all, where a limit decides.
-
-        Raises:
-            SchedEngineError: the ramp does not fit the number of cuts.
-        """
-        pruner = self.schedule.pruners[name]
-        if pruner.threshold is not None and pruner.pruned in ("hidden", "dense"):
-            return []  # chosen anew all the time, from values that train on
-        instants = sorted(self._instants(name, pruner))
-        targets = [0.0, *(_target(pruner, number, len(instants)) for number in range(1, len(instants) + 1))]
-        moves = zip(instants, itertools.pairwise(targets))
-        return [self._cut(*instant) for instant, (before, now) in moves if now > before or pruner.threshold is not None]
-
-    def _instants(self, name: str, pruner: Pruner) -> Iterator[tuple[int, bool, int, bool]]:
-        """Step, whether it opens an epoch, policy, whether all instants of its window fall between epochs."""
-        slow = None if pruner.sparsity is None else pruner.sparsity.every
-        for number, policy, own in self.of_kind("pruner"):
-            if policy.instance != name:
-                continue
-            occasions = own if slow is None else self.timeline.occasions(policy, _EPOCH, every=slow)
-            for window in occasions.windows:
-                for moment in window.moments(self.steps):
-                    yield moment.step(self.steps), not window.is_end, number, window.is_epochs
-
-    def _cut(self, step: int, opens: bool, policy: int, is_epochs: bool) -> Cut:
-        del opens
-        epoch = step // self.steps
-        return Cut(step, policy, range(epoch, min(epoch + (1 if is_epochs else 2), self.epochs)))
-
-    @cached_property
-    def largest_rates(self) -> list[float | None]:
-        """The largest learning rate that each epoch trains with; None where it is not known."""
-        if len(self.rated) < len(self.of_kind("lr_scheduler")):
-            return [None] * self.epochs  # a rate that follows the metrics
-        try:
-            rates = self.sampled(list(self.rated.values()))
-        except SchedEngineError:
-            return [None] * self.epochs
-        starts = [window.start.step(self.steps) for policy in self.rated.values() for window in policy.own.windows]
-        known = 0 if self.knows_rate else min(starts, default=self.end)
-        return [
-            max(values.values()) if min(values) >= known else None
-            for _, group in itertools.groupby(rates.items(), key=lambda pair: pair[0] // self.steps)
-            for values in [dict(group)]
-        ]
-
-    def sampled(self, policies: Sequence[LRPolicy]) -> dict[int, float]:
-        """Step -> learning rate of the first parameter group; what was written last holds."""
-        rates = Rates(policies, self.groups, self.steps)
-        return {step: rates.at(step) for step in self._samples([one for p in policies for one in p.own.windows])}
-
-    def _samples(self, windows: Sequence[Window]) -> list[int]:
-        """Five steps of each epoch, and the first and the last of each window."""
-        starts = (window.start.step(self.steps) for window in windows)
-        ends = (window.stop.step(self.steps) - 1 for window in windows)
-        spread = {round(part * (self.steps - 1) / 4) for part in range(5)}
-        spaced = (epoch * self.steps + step for epoch in range(self.epochs) for step in spread)
-        return [step for step in sorted({*starts, *ends, *spaced}) if 0 <= step < self.end]
-
-    def faults(self) -> Iterator[Problem]:
-        """Errors that show without a model: a ramp that does not fit its cuts, a time that has no learning rate."""
-        for name in {policy.instance: None for _, policy, _ in self.of_kind("pruner")}:
-            try:
-                self.cuts(name)
-            except SchedEngineError as error:
-                yield self.schedule.problem(f"pruners.{name}.sparsity", str(error))
-        for number, policy in self.rated.items():
-            try:
-                self.sampled([policy])
-            except SchedEngineError as error:
-                yield self.schedule.problem(f"policies[{number}]", str(error))
-
-    def doubts(self) -> Iterator[Problem]:
-        """What is legal and surely wrong, each with its place."""
-        for doubt in DOUBTS:
-            for path, message in doubt(self):
-                yield self.schedule.problem(path, message)
-
-
-Doubts = Iterator[tuple[str, str]]
-"""Path in the schedule, and message."""
-
-
-def _target(pruner: Pruner, number: int, count: int) -> float:
-    if pruner.sparsity is None:
-        return 0.0
-    to = max(pruner.allocation.values()) if isinstance(pruner.allocation, dict) else None
-    return pruner.sparsity.at(number, count, to=to)
+def doubts(outlook: Outlook) -> Iterator[Problem]:
+    """What is legal and surely wrong, each with its place."""
+    for doubt in DOUBTS:
+        for path, message in doubt(outlook):
+            yield outlook.schedule.problem(path, message)
 
 
 def _lag(outlook: Outlook, policy: Policy) -> int:
@@ -248,16 +84,25 @@ def rate_left_alone(outlook: Outlook) -> Doubts:
         yield f"policies[{number}]", f"{ends}: the learning rate then stays as it is"
         return
     try:
-        held = Rates(list(outlook.rated.values()), outlook.groups, outlook.steps).at(outlook.end - 1)
-        later = [Progress(epoch, 0, outlook.steps) for epoch in range(-(-stop // outlook.steps), outlook.epochs)]
-        clocks = [policy.clock_at(window, progress) for progress in later]
-        if all(policy.schedule.values(clock, policy.groups)[0]["lr"] == held for clock in clocks):
+        held = outlook.rates.at(outlook.end - 1)
+        if _would_stay(outlook, policy, window, stop, held):
             return
     except SchedEngineError:
         return
-    is_relative = not (isinstance(policy.schedule, Shape) and policy.schedule.from_ is not None)
-    base = f", if it begins with {outlook.groups[0].lr:g}" if is_relative and not outlook.knows_rate else ""
-    yield f"policies[{number}]", f"{ends}: the learning rate then stays at {held:.3g}{base}"
+    base = f", if it begins with {outlook.groups[0].lr:g}" if is_relative(outlook, policy.schedule) else ""
+    is_open = isinstance(policy.schedule, Retraining) and policy.schedule.needs_cut
+    place = "where it is, at most" if is_open else "at"
+    yield f"policies[{number}]", f"{ends}: the learning rate then stays {place} {held:.3g}{base}"
+
+
+def _would_stay(outlook: Outlook, policy: LRPolicy, window: Window, stop: int, held: float) -> bool:
+    """Whether a schedule would go on with the rate that is held after its window."""
+    if isinstance(policy.schedule, Retraining):  # ends with its window: one that changed in it would not stay
+        first = window.start.step(outlook.steps)
+        return set(sample(lambda step: outlook.rates.at(step, policy), first, stop - 1, 100).values()) == {held}
+    later = [Progress(epoch, 0, outlook.steps) for epoch in range(-(-stop // outlook.steps), outlook.epochs)]
+    clocks = [policy.clock_at(window, progress) for progress in later]
+    return all(policy.schedule.values(clock, policy.groups)[0]["lr"] == held for clock in clocks)
 
 
 def two_rates(outlook: Outlook) -> Doubts:
@@ -313,6 +158,7 @@ def no_rate_after_cut(outlook: Outlook) -> Doubts:
         for epoch, rate in enumerate(rates)
         if rate is not None and rate <= NEARLY_ZERO * largest and outlook.is_certain
     }
+    idle -= {epoch for _, epochs, _ in idle_stretches(outlook) for epoch in epochs}  # a doubt of their own
     found: dict[int, list[int]] = {}
     for cut in _all_cuts(outlook):
         if cut.epochs and idle.issuperset(cut.epochs):
@@ -351,5 +197,8 @@ DOUBTS: tuple[Callable[[Outlook], Doubts], ...] = (
     two_pruners,
     no_rate_after_cut,
     no_recovery,
+    idle_fine_tuning,
+    rewound_before_cut,
+    other_curve,
 )
 """In the order in which they are told of one line."""

@@ -7,20 +7,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from schedengine.analysis.aims import asked_weights, is_exact
-from schedengine.analysis.rates import Rates, strength
+from schedengine.analysis.rates import Rates, sample, strength
+from schedengine.lr.retraining import Retraining
 from schedengine.policies.base import Policy
 from schedengine.policies.lr import LRPolicy, PlateauPolicy
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.policies.regularization import RegularizationPolicy
+from schedengine.policies.release import ReleasePolicy
+from schedengine.policies.rewind import Rewind, RewindPolicy
 from schedengine.progress import Moment, Occasions, Progress, Window
 from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.updates import Shrink
-from schedengine.schedule.document import Schedule
 from schedengine.schedule.plan import Span
+from schedengine.schedule.retraining import Course
 from schedengine.selection import ParameterTable
 from schedengine.sparsity.allocation import Shapes
 
@@ -65,42 +68,45 @@ class Forecast:
     """A bound schedule, asked about the future.
 
     Args:
-        schedule: for the names of its instances.
+        course: the schedule, for the names of its instances, and its time axis.
         policies: bound, in the same order.
+        rates: of these policies.
         table: the model's parameters, of which only shapes are read.
-        spans: the phases.
-        epochs: length of the run.
         steps: optimizer steps in an epoch.
         zeros: by pruner, of each parameter before its first cut; None for a dense start.
 
     Attributes:
         notes: what the events leave out; filled by ``events``.
-        last_cuts: by pruner, in order of time.
+        last_cuts: by pruner, in order of time; none of a pruner whose masks are taken away after it.
+        released: these pruners.
     """
 
     def __init__(
         self,
-        schedule: Schedule,
+        course: Course,
         policies: Sequence[Policy],
+        rates: Rates,
         table: ParameterTable,
-        spans: Sequence[Span],
-        epochs: int,
         steps: int,
         zeros: dict[str, dict[str, int]] | None = None,
     ) -> None:
-        self.schedule = schedule
+        assert course.timeline.epochs is not None
+        self.course = course
+        self.schedule = course.schedule
         self.policies = policies
+        self.rates = rates
         self.table = table
-        self.spans = spans
-        self.epochs = epochs
+        self.spans = course.timeline.spans
+        self.epochs = course.timeline.epochs
         self.steps = steps
         self.zeros = zeros
         self.notes: list[str] = []
         self.last_cuts: dict[str, LastCut] = {}
+        self.released: set[str] = set()
         self._pruners = {one.pruner.name: one.pruner for one in policies if isinstance(one, PruningPolicy)}
-        self._titles = titles(spans)
-        self._phases_of_epochs = [""] * epochs
-        for span, title in zip(spans, self._titles):  # inner phases come after the group that they are in
+        self._titles = titles(self.spans)
+        self._phases_of_epochs = [""] * self.epochs
+        for span, title in zip(self.spans, self._titles):  # inner phases come after the group that they are in
             self._phases_of_epochs[span.start : span.stop] = [title] * (span.stop - span.start)
 
     def events(self) -> list[dict[str, Any]]:
@@ -131,21 +137,58 @@ class Forecast:
                 yield from self._plateau(order, policy)
             elif isinstance(policy, RegularizationPolicy):
                 yield from self._regularization(order, policy)
+            elif isinstance(policy, RewindPolicy):
+                yield from self._rewind(order, policy)
 
     @cached_property
     def _cuts(self) -> list[Placed]:
-        """The cuts within the run, in order of time; notes those after it, and each pruner's last one."""
+        """Cuts and releases within the run, in order of time; notes those after it, and each pruner's last cut."""
         found = []
         for order, policy in enumerate(self.policies):
-            if not isinstance(policy, PruningPolicy):
-                continue
-            instants = [(window, moment) for window in policy.own.windows for moment in window.moments(self.steps)]
-            within = [one for one in instants if one[1].step(self.steps) - one[0].is_end < self.epochs * self.steps]
-            found += [((moment.step(self.steps), _hook(window), order), window, moment) for window, moment in within]
-            if missed := len(instants) - len(within):
-                cuts = f"{missed} cut{'s' * (missed != 1)}"
-                self.notes.append(f"pruner {policy.pruner.name!r}: {cuts} after the end of the run")
-        return [self._cut(*one) for one in sorted(found, key=lambda one: one[0])]
+            if isinstance(policy, (PruningPolicy, ReleasePolicy)):
+                word = "cut" if isinstance(policy, PruningPolicy) else "release"
+                found += self._instants(order, policy.own, f"pruner {policy.pruner.name!r}", word)
+        return [
+            self._cut(*one) if isinstance(self.policies[one[0][2]], PruningPolicy) else self._release(*one)
+            for one in sorted(found, key=lambda one: one[0])
+        ]
+
+    def _instants(self, order: int, own: Occasions, name: str, word: str) -> list[tuple[When, Window, Moment]]:
+        """Those within the run; notes how many are not."""
+        instants = [(window, moment) for window in own.windows for moment in window.moments(self.steps)]
+        within = [one for one in instants if one[1].step(self.steps) - one[0].is_end < self.epochs * self.steps]
+        if missed := len(instants) - len(within):
+            self.notes.append(f"{name}: {missed} {word}{'s' * (missed != 1)} after the end of the run")
+        return [((moment.step(self.steps), _hook(window), order), window, moment) for window, moment in within]
+
+    def _release(self, when: When, window: Window, moment: Moment) -> Placed:
+        del window
+        policy = self.policies[when[2]]
+        assert isinstance(policy, ReleasePolicy)
+        name = policy.pruner.name
+        if when[0] < self.epochs * self.steps:  # what is released at the end of the run stays 0: nothing trains it
+            self.last_cuts.pop(name, None)
+            self.released.add(name)
+        return self._row(moment, when[2], when[1], kind="release", name=name, what=f"masks of {name!r} are taken away")
+
+    def _rewind(self, order: int, policy: RewindPolicy) -> Iterator[Placed]:
+        what = self._back(policy.spec)
+        for _, window, moment in self._instants(order, policy.own, "rewind", "instant"):
+            yield self._row(moment, order, _hook(window), kind="rewind", name="", what=what)
+
+    def _back(self, spec: Rewind) -> str:
+        """What goes back, and where to."""
+        dense, parts = self.course.dense, []
+        if spec.weights is not None:
+            parts.append(f"weights back to {spec.weights.length(dense)}")
+        if spec.clock is not None:
+            parts.append(f"the learning rate's clock to {spec.clock.length(dense)}")
+        if spec.shuffle is not None:
+            shuffled = "values of each parameter" if spec.shuffle == "weights" else "each mask"
+            parts.append(f"{shuffled} in random order")
+        states = {"keep": "kept", "mask": "masked", "reset": "reset"}
+        is_told = spec.momentum != "keep" or spec.weights is not None or spec.optimizer is not None
+        return ", ".join([*parts, *([f"optimizer {states[spec.momentum]}"] if is_told else [])])
 
     def _cut(self, when: When, window: Window, moment: Moment) -> Placed:
         policy, at = self.policies[when[2]], self._progress(window, moment)
@@ -156,7 +199,9 @@ class Forecast:
             self._note_earlier(pruner)
         last = self.last_cuts[pruner.name] = LastCut(at, *policy.target_number(occasion, at))
         shapes = pruner.shapes(self.table)
-        aim = pruner.aim(shapes, last.number, last.count, (self.zeros or {}).get(pruner.name))
+        # Weights that were released train again, and are no zeros to begin with.
+        zeros = None if pruner.name in self.released else (self.zeros or {}).get(pruner.name)
+        aim = pruner.aim(shapes, last.number, last.count, zeros)
         said: dict[str, Any] = {"number": occasion.number, "count": occasion.count}
         gone = "what the limit says; decided by the weights"
         if aim is not None:
@@ -196,12 +241,28 @@ class Forecast:
         return Progress(*divmod(moment.step(self.steps), self.steps), self.steps)
 
     def _lr(self, order: int, policy: LRPolicy) -> Iterator[Placed]:
-        name, alone = self.schedule.policies[order].instance, Rates([policy], policy.groups, self.steps)
+        name = self.schedule.policies[order].instance
+        is_open = False
         for window, first, stop in self._within(policy.own, f"lr_scheduler {name!r}"):
-            rates, until = _over(alone, first, stop - 1), stop / self.steps
-            what = f"from {rates[0]:.4g}{_peak(rates)} to {rates[-1]:.4g}, until epoch {until:.4g}"
+            rates, until = _over(self.rates, policy, first, stop - 1), f"until epoch {stop / self.steps:.4g}"
+            what = f"from {rates[0]:.4g}{_peak(rates)} to {rates[-1]:.4g}, {until}"
             what = f"{rates[0]:.4g} from here on" if window.every is None else what
+            least = self._least(policy, first, stop)
+            if least < max(rates):
+                is_open, what = True, f"peak {least:.4g} to {max(rates):.4g}, decided by the cut, {until}"
             yield self._row(window.start, order, _hook(window), kind="lr", name=name, what=what)
+        if is_open:
+            self.notes.append(f"lr_scheduler {name!r}: peaks that the cuts decide are drawn at their largest")
+
+    def _least(self, policy: LRPolicy, first: int, stop: int) -> float:
+        """The lowest that a peak may be which a cut decides; infinite for other rates."""
+        if not (isinstance(policy.schedule, Retraining) and policy.schedule.needs_cut):
+            return math.inf
+        return max(_over(self._least_rates, policy, first, stop - 1))
+
+    @cached_property
+    def _least_rates(self) -> Rates:
+        return self.rates.supposing(0.0)
 
     def _within(self, own: Occasions, name: str) -> Iterator[tuple[Window, int, int]]:
         """Windows that begin in the run, with their first step in it, and the step after their last."""
@@ -238,14 +299,19 @@ class Forecast:
         active = next((one for one in range(epoch, -1, -1) if window.is_active(Progress(one, 0, self.steps))), epoch)
         return stop - 1 if active == epoch else (active + 1) * self.steps - 1
 
-    def curves(self, rates: Rates) -> Iterator[tuple[float, str, str, float]]:
+    def curves(self) -> Iterator[tuple[float, str, str, float]]:
         """Points of sparsity (each cut), learning rate and strengths (sampled, with the steps where windows end)."""
+        drawn = set()
         for _, cut in self._cuts:
-            if "target" in cut and cut["target"] is not None:
+            if cut["kind"] == "cut" and cut["target"] is not None:
+                drawn.add(cut["name"])
                 yield cut["epoch"], "sparsity", cut["name"], cut["target"]
+            elif cut["kind"] == "release" and cut["name"] in drawn:
+                yield cut["epoch"], "sparsity", cut["name"], 0.0
         if any(isinstance(policy, LRPolicy) for policy in self.policies):
-            for step in self._sampled(LRPolicy):
-                yield step / self.steps, "lr", "lr", rates.at(step)
+            last, steps = self.epochs * self.steps - 1, self._sampled(LRPolicy)
+            for step, rate in sample(self.rates.at, 0, last, SAMPLES, steps).items():
+                yield step / self.steps, "lr", "lr", rate
         for policy in self.policies:
             if isinstance(policy, RegularizationPolicy):
                 for step in self._sampled(RegularizationPolicy):
@@ -267,14 +333,9 @@ class Forecast:
         return sorted({step for step in (*spaced, *edges, run - 1) if 0 <= step < run})
 
 
-def _over(rates: Rates, first: int, last: int) -> list[float]:
-    """Rates from the first to the last step of a window: some hundred of them, and all around the largest."""
-    stride = max(1, (last - first) // 100)
-    found = {step: rates.at(step) for step in (*range(first, last, stride), last)}
-    top = max(found, key=found.__getitem__)
-    around = range(max(first, top - stride), min(last, top + stride) + 1)
-    found |= {step: rates.at(step) for step in around}
-    return [found[step] for step in sorted(found)]
+def _over(rates: Rates, policy: LRPolicy, first: int, last: int) -> list[float]:
+    """Rates of one policy from the first to the last step of a window: some hundred of them."""
+    return list(sample(partial(rates.at, only=policy), first, last, 100).values())
 
 
 def _peak(rates: Sequence[float]) -> str:

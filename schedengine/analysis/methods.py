@@ -107,7 +107,7 @@ policies:
     "one_shot": Method(
         "one cut of a trained network, then retraining",
         "Han, Pool, Tran, Dally (2015), Learning both Weights and Connections, arXiv:1506.02626; the retraining rate: "
-        "Zimmer, Spiegel, Pokutta (2023), arXiv:2111.00843 (linear)",
+        "Zimmer, Spiegel, Pokutta (2023), arXiv:2111.00843 (LLR)",
         (
             Stretch("dense", 2 / 3, "train first; with trained weights (--weights) a short one will do"),
             Stretch("retrain", 1 / 3, "the cut is at its start"),
@@ -122,9 +122,9 @@ $parameters
     allocation: global  # one ranking over all layers decides which lose more
     sparsity: $target
 
-lr_schedulers:  # both from the optimizer's rate (--lr) down to 0; per step
-  dense:   {class: cosine, to: 0.0, warmup: 2%}
-  retrain: {class: linear, to: 0.0, warmup: 10%}
+lr_schedulers:  # per step
+  dense:   {class: cosine, to: 0.0, warmup: 2%}  # from the optimizer's rate (--lr) down
+  retrain: {class: LLR}  # from the largest rate of the dense training down to 0
 
 policies:
   - {pruner: once, at: retrain}
@@ -135,7 +135,7 @@ policies:
     "iterative": Method(
         "iterative magnitude pruning: cuts and retraining in turn",
         "Han, Pool, Tran, Dally (2015), Learning both Weights and Connections, arXiv:1506.02626; the retraining rate: "
-        "Zimmer, Spiegel, Pokutta (2023), arXiv:2111.00843 (linear)",
+        "Zimmer, Spiegel, Pokutta (2023), arXiv:2111.00843 (LLR)",
         (
             Stretch("dense", 1 / 3, "train first; with trained weights (--weights) a short one will do"),
             Stretch("cycle", 2 / 3, "a cut at the start of each, then retraining", repeat=4),
@@ -150,15 +150,102 @@ $parameters
     allocation: global  # one ranking over all layers decides which lose more
     sparsity: {ramp: geometric, to: $target}  # each cut removes the same share of what is left
 
-lr_schedulers:  # both from the optimizer's rate (--lr) down to 0; per step
-  dense:   {class: cosine, to: 0.0, warmup: 2%}
-  retrain: {class: linear, to: 0.0, warmup: 10%}
+lr_schedulers:  # per step
+  dense:   {class: cosine, to: 0.0, warmup: 2%}  # from the optimizer's rate (--lr) down
+  retrain: {class: LLR}  # from the largest rate of the dense training down to 0
 
 policies:
   - {pruner: imp, at: cycle}
   - {lr_scheduler: dense, during: dense}
   - {lr_scheduler: retrain, during: cycle}  # restarts with every cycle
 """,
+    ),
+    "bimp": Method(
+        "budgeted iterative magnitude pruning: a short dense training, then cycles with rates that fit each cut",
+        "Zimmer, Spiegel, Pokutta (2023), How I Learned to Stop Worrying and Love Retraining, arXiv:2111.00843",
+        (
+            Stretch("dense", 3 / 5, "from scratch: dense training and cycles share one budget"),
+            Stretch("cycle", 2 / 5, "a cut at the start of each, then retraining", repeat=4),
+        ),
+        """
+pruners:
+  imp:
+    parameters:
+$parameters
+    criterion: magnitude  # small weights are unimportant
+    granularity: element  # single weights go
+    allocation: global  # one ranking over all layers decides which lose more
+    sparsity: {ramp: geometric, to: $target}  # each cut removes the same share of what is left
+
+lr_schedulers:  # per step
+  dense:   {class: linear, to: 0.0}  # from the optimizer's rate (--lr) down
+  retrain: {class: ALLR}  # down to 0 from a peak that fits the damage of the cut and the length of the cycle
+
+policies:
+  - {pruner: imp, at: cycle}
+  - {lr_scheduler: dense, during: dense}
+  - {lr_scheduler: retrain, during: cycle}  # restarts with every cycle
+""",
+    ),
+    "lottery": Method(
+        "lottery ticket by weight rewinding: cut, go back to early weights, train again",
+        "Frankle, Dziugaite, Roy, Carbin (2020), Linear Mode Connectivity and the Lottery Ticket Hypothesis, "
+        "arXiv:1912.05671; with both times 0 the original: Frankle, Carbin (2019), arXiv:1803.03635",
+        (
+            Stretch("dense", 4 / 15, "the training that the cycles repeat from epoch 1 on"),
+            Stretch("cycle", 11 / 15, "a cut at the start of each, then back", repeat=3),
+        ),
+        """
+pruners:
+  imp:
+    parameters:
+$parameters
+    criterion: magnitude  # of the trained weights
+    granularity: element  # single weights go
+    allocation: global  # one ranking over all layers decides which lose more
+    sparsity: {ramp: geometric, to: $target}  # each cut removes the same share of what is left
+
+lr_schedulers:
+  train: {class: linear, to: 0.0}  # from the optimizer's rate (--lr) down; per step
+
+policies:
+  - {pruner: imp, at: cycle}
+  - {rewind: {weights: 1, clock: 1}, at: cycle}  # after the cut: weights and learning rate of epoch 1, masks stay
+  - {lr_scheduler: train, during: [dense, cycle]}
+""",
+    ),
+    "dsd": Method(
+        "dense-sparse-dense: a pruned stretch in the middle of a training that ends dense",
+        "Han, Pool, Narang, Mao, Gong, Tang, Elsen, Vajda, Paluri, Tran, Catanzaro, Dally (2017), DSD: "
+        "Dense-Sparse-Dense Training for Deep Neural Networks, arXiv:1607.04381",
+        (
+            Stretch("dense", 1 / 2, "train first; with trained weights (--weights) a short one will do"),
+            Stretch("sparse", 1 / 4, "the cut is at its start"),
+            Stretch("redense", 1 / 4, "masks are taken away at its start"),
+        ),
+        """
+pruners:
+  dsd:
+    parameters:
+$parameters
+    criterion: magnitude  # small weights are unimportant
+    granularity: element  # single weights go
+    allocation: uniform  # each layer loses the same share
+    sparsity: $target
+
+lr_schedulers:  # per step
+  dense:   {class: cosine, to: 0.0, warmup: 2%}  # from the optimizer's rate (--lr) down
+  sparse:  {class: LLR}  # from the largest rate of the dense training down to 0
+  redense: {class: step, drops: [0], gamma: 0.1}  # a tenth of the optimizer's rate (--lr)
+
+policies:
+  - {pruner: dsd, at: sparse}
+  - {release: dsd, at: redense}  # what was pruned trains again, from 0
+  - {lr_scheduler: dense, during: dense}
+  - {lr_scheduler: sparse, during: sparse}
+  - {lr_scheduler: redense, during: redense}
+""",
+        target=0.3,
     ),
     "dpf": Method(
         "dynamic pruning with feedback: pruned weights train on behind the mask, and may come back",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas
 import torch
@@ -26,6 +26,7 @@ def outcome(
     last_cuts: Mapping[str, LastCut],
     zeros: Mapping[str, int] | None,
     macs: Mapping[str, int] | None,
+    released: Collection[str] = (),
 ) -> pandas.DataFrame:
     """A row a parameter that is pruned or could be.
 
@@ -35,6 +36,7 @@ def outcome(
         last_cuts: of each pruner that cuts within the run, in order of time.
         zeros: of each parameter, counted after these cuts; None if there are no values to rank.
         macs: multiply-accumulates of one example by parameter; None if not known.
+        released: pruners whose masks are taken away.
 
     Returns:
         ``parameter``, ``module``, ``shape``, ``weights``, ``pruners``, ``sparsity``, ``weights_left``, ``macs``,
@@ -46,6 +48,8 @@ def outcome(
         weights = table[name].numel()
         own = [pruners[pruner] for pruner in last_cuts if name in pruners[pruner].names]
         gone, decided = (zeros[name], "by the weights given") if zeros and own else _gone(name, table, own, last_cuts)
+        if not own and any(name in pruners[pruner].names for pruner in released):
+            decided = "masks taken away"
         dense = math.nan if macs is None else macs.get(name, math.nan)
         rows.append(
             {

@@ -18,14 +18,18 @@ from torch import Tensor, nn
 
 from schedengine.analysis.assumed import LR, STEPS_PER_EPOCH, check_length
 from schedengine.analysis.events import EVENTS, Forecast
+from schedengine.analysis.first_cuts import impacts_at_start
 from schedengine.analysis.macs import multiply_accumulates
 from schedengine.analysis.outcome import outcome, try_last_cuts_
-from schedengine.analysis.rates import Rates
+from schedengine.analysis.rates import Background, Rates
 from schedengine.errors import SchedEngineError
+from schedengine.lr.trace import Trace
 from schedengine.policies.lr import groups_of
+from schedengine.schedule.budget import rescale
 from schedengine.schedule.document import Schedule
 from schedengine.schedule.load import load_schedule
 from schedengine.schedule.plan import Span, Timeline
+from schedengine.schedule.retraining import Course
 from schedengine.selection import ParameterTable
 
 if TYPE_CHECKING:
@@ -44,11 +48,11 @@ class Plan:
         steps_per_epoch: optimizer steps in an epoch.
         spans: its phases.
         events: a row an event, in order: ``epoch`` (from the start of the run), ``step`` (likewise), ``phase``,
-            ``kind`` (phase, cut, lr, regularizer, masks), ``name`` of the instance; for a cut its ``number`` out of
-            ``count``, its ``target`` (fraction of the selected weights gone after it; nan where a limit decides) and
-            the ``weights`` that this is; ``what`` in words.
+            ``kind`` (phase, cut, lr, regularizer, masks, rewind, release), ``name`` of the instance; for a cut its
+            ``number`` out of ``count``, its ``target`` (fraction of the selected weights gone after it; nan where a
+            limit decides) and the ``weights`` that this is; ``what`` in words.
         curves: a row a point: ``epoch``, ``kind`` (sparsity, lr, strength), ``name``, ``value``. Sparsity is a
-            pruner's target, and holds until its next point.
+            pruner's target, and holds until its next point (0 where its masks are taken away).
         layers: a row a parameter that is pruned, or could be: ``parameter``, ``module``, ``shape``, ``weights``,
             ``pruners``, and at the end of the run ``sparsity``, ``weights_left``, ``macs`` (multiply-accumulates of one
             example, dense) and ``macs_left``; nan where ``decided`` says that it is open.
@@ -67,7 +71,8 @@ class Plan:
         """Sparsity, learning rate, strengths and phases on one time axis."""
         from schedengine.reports.plan_figure import draw_plan
 
-        return draw_plan(self.curves, self.bands(), self.epochs)
+        found = self.events[self.events["kind"].isin(["rewind", "release"])]
+        return draw_plan(self.curves, self.bands(), self.epochs, list(zip(found["epoch"], found["kind"])))
 
     def bands(self) -> list[tuple[str, int, int, int]]:
         """Phases to draw: name, first epoch, end (exclusive), depth in the nesting of groups."""
@@ -89,6 +94,8 @@ def plan_schedule(
     optimizer: torch.optim.Optimizer | None = None,
     inputs: tuple[Tensor, ...] | None = None,
     use_values: bool = False,
+    budget: int | None = None,
+    trace: Trace | None = None,
 ) -> Plan:
     """Say what a schedule will do to a model.
 
@@ -100,9 +107,11 @@ def plan_schedule(
         optimizer: the one that will train it, for the rates it begins with; None for SGD at 0.1.
         inputs: one example, for multiply-accumulates; None leaves them open.
         use_values: rank the model's weights as they are, where shapes do not decide.
+        budget: rescale the schedule to so many epochs; ``epochs`` then says what one without phases was written for.
+        trace: learning rates that the weights were trained with before this run, instead of the file's ``trace``.
 
     Raises:
-        ScheduleError: the schedule does not fit the model or the run.
+        ScheduleError: the schedule does not fit the model or the run, or cannot be rescaled.
         SchedEngineError: the length of the run is not known or beyond reason, or ``use_values`` without values.
     """
     schedule = schedule if isinstance(schedule, Schedule) else load_schedule(schedule)
@@ -112,6 +121,9 @@ def plan_schedule(
         else [f"an epoch is taken to have {STEPS_PER_EPOCH} steps; say how many it has (--steps-per-epoch)"]
     )
     steps = steps_per_epoch or STEPS_PER_EPOCH
+    if budget is not None:
+        notes.append(f"rescaled from {schedule.epochs or epochs} epochs to {budget}")
+        schedule, epochs = rescale(schedule, budget, epochs), budget
     if schedule.epochs is None and epochs is None:
         raise SchedEngineError("the schedule has no phases to say how long the run is; give the epochs (--epochs N)")
     if use_values and any(parameter.is_meta for parameter in model.parameters()):
@@ -123,16 +135,19 @@ def plan_schedule(
     if not any(True for _ in model.parameters()):
         raise SchedEngineError("the model has no parameters, so there is nothing to plan")
     used = optimizer or torch.optim.SGD(model.parameters(), lr=LR)
-    scheduler = schedule.bind(subject, used, epochs=epochs, steps_per_epoch=steps)
+    scheduler = schedule.bind(subject, used, epochs=epochs, steps_per_epoch=steps, trace=trace)
     table, pruners = ParameterTable(subject), scheduler.pruners
     zeros = None
     if use_values:
         zeros = {one.name: one.first_zeros({name: table[name] for name in one.names}) for one in pruners.values()}
-    forecast = Forecast(schedule, scheduler.policies, table, timeline.spans, timeline.epochs, steps, zeros)
-    events, curves = forecast.events(), forecast.curves(Rates(scheduler.policies, groups_of(used), steps))
+    course = Course(schedule, timeline)
+    impacts = impacts_at_start(schedule, model, timeline.epochs, steps) if use_values else {}
+    rates = Rates(scheduler.policies, groups_of(used), steps, Background.of(course, steps, trace, impacts))
+    forecast = Forecast(course, scheduler.policies, rates, table, steps, zeros)
+    events, curves = forecast.events(), forecast.curves()
     counted = try_last_cuts_(scheduler.masks, table, pruners, forecast.last_cuts) if use_values else None
     macs = None if inputs is None else multiply_accumulates(model, inputs)
-    layers = outcome(table, pruners, forecast.last_cuts, counted, macs)
+    layers = outcome(table, pruners, forecast.last_cuts, counted, macs, forecast.released)
     return Plan(
         timeline.epochs,
         steps,

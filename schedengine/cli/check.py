@@ -17,8 +17,15 @@ def check(
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Length of the run, if no phases say it.")
     ] = None,
+    budget: Annotated[
+        int | None, typer.Option("--budget", min=1, help="Check it rescaled to so many epochs, as for `train`.")
+    ] = None,
     steps_per_epoch: Annotated[
         int | None, typer.Option("--steps-per-epoch", min=1, help="Updates in an epoch, for times in steps.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="What the run starts from: only the learning rates that it notes are read."),
     ] = None,
     classes: options.Classes = None,
     lr: Annotated[
@@ -30,12 +37,21 @@ def check(
 ) -> None:
     """Check a schedule, and its fit to a model: errors, and what is surely not meant. Exit code 1 with errors."""
     from schedengine.analysis.diagnosis import check_schedule
+    from schedengine.training.trace import trace_of
     from schedengine.zoo.factory import import_plugins
     from schedengine.zoo.models import build_model
 
     import_plugins(plugin or ())
     network = None if model is None else build_model(model, classes=classes, meta=True)
-    found = check_schedule(schedule, network, epochs=epochs, steps_per_epoch=steps_per_epoch, lr=lr)
+    found = check_schedule(
+        schedule,
+        network,
+        epochs=epochs,
+        budget=budget,
+        steps_per_epoch=steps_per_epoch,
+        lr=lr,
+        trace=None if weights is None else trace_of(weights),
+    )
     typer.echo(json.dumps(found.plain(), indent=2) if as_json else str(found))
     if found.count("error") or (strict and found.count("warning")):
         raise typer.Exit(1)

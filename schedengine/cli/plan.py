@@ -27,6 +27,9 @@ def plan(
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Length of the run, if no phases say it.")
     ] = None,
+    budget: Annotated[
+        int | None, typer.Option("--budget", min=1, help="Rescale the schedule to so many epochs, as in `train`.")
+    ] = None,
     steps_per_epoch: Annotated[
         int | None, typer.Option("--steps-per-epoch", min=1, help="Updates of the weights in an epoch; default: 100.")
     ] = None,
@@ -46,6 +49,7 @@ def plan(
     from schedengine.analysis.plan import plan_schedule
     from schedengine.schedule.load import load_schedule
     from schedengine.training.session import make_optimizer
+    from schedengine.training.trace import trace_of
     from schedengine.zoo.factory import import_plugins
     from schedengine.zoo.inputs import example_inputs
     from schedengine.zoo.models import build_model
@@ -65,10 +69,12 @@ def plan(
         document,
         network,
         epochs=epochs,
+        budget=budget,
         steps_per_epoch=steps_per_epoch,
         optimizer=make_optimizer(network, settings),
         inputs=example_inputs(model, shapes or (), device="meta" if weights is None else "cpu"),
         use_values=weights is not None,
+        trace=None if weights is None else trace_of(weights),
     )
     if as_json:
         typer.echo(_json(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas
 from matplotlib.axes import Axes
@@ -21,17 +22,22 @@ _LETTERS = 90
 _MARKED = 60
 """Cuts of one pruner that are marked one by one; more would hide the curve."""
 
+_NAMED = 20
+"""Marked moments that are named; the words of more would run into each other."""
+
 Bands = Sequence[tuple[str, int, int, int]]
+Marks = Sequence[tuple[float, str]]
 
 
 @look()
-def draw_plan(curves: pandas.DataFrame, bands: Bands, epochs: int) -> Figure:
+def draw_plan(curves: pandas.DataFrame, bands: Bands, epochs: int, marks: Marks = ()) -> Figure:
     """Draw what a schedule will do.
 
     Args:
         curves: ``epoch``, ``kind`` (sparsity, lr, strength), ``name``, ``value``, as in ``Plan.curves``.
         bands: phases: name, first epoch, end, depth in the nesting of groups.
         epochs: length of the run.
+        marks: moments to point out: epoch, and a word.
     """
     kinds = [kind for kind in PANELS if (curves["kind"] == kind).any()] or ["sparsity"]
     depth = max((band[3] for band in bands), default=-1) + 1
@@ -45,15 +51,30 @@ def draw_plan(curves: pandas.DataFrame, bands: Bands, epochs: int) -> Figure:
         _draw_curves(axes, curves[curves["kind"] == kind], kind, epochs)
         for _, start, _, _ in bands:
             axes.axvline(start, color="#BBBBBB", linewidth=0.5, zorder=0)
+        for epoch, _ in marks:
+            axes.axvline(epoch, color=GREY, linewidth=0.9, linestyle=":", zorder=0)
     for axes in panels:
         axes.set_xlim(0, epochs)
     for axes in panels[:-1]:
         axes.tick_params(labelbottom=False)
     panels[-1].set_xlabel("epochs since the start of the run")
+    _name_marks(panels[bool(bands)], marks, epochs)
     picture.align_ylabels(panels)
     for axes in panels[bool(bands) :]:
         label_ends(axes)
     return picture
+
+
+def _name_marks(axes: Axes, marks: Marks, epochs: int) -> None:
+    """Each word along its line, where the lines leave room for words."""
+    words: dict[float, str] = {}
+    for epoch, word in marks:
+        words[epoch] = f"{words[epoch]}, {word}" if epoch in words else word
+    for epoch, word in words.items() if len(words) <= _NAMED else ():
+        gap = 8 if epoch < epochs / 40 else -1  # no room to the left of the first line
+        style_of: Any = {"ha": "right", "va": "bottom", "rotation": 90, "fontsize": 7, "color": GREY}
+        across = axes.get_xaxis_transform()
+        axes.annotate(word, (epoch, 0.03), (gap, 0), xycoords=across, textcoords="offset points", **style_of)
 
 
 def _draw_bands(axes: Axes, bands: Bands, depth: int, epochs: int) -> None:

@@ -53,3 +53,9 @@ def test_models_say_what_they_take() -> None:
 def test_an_unknown_kind_gets_all_kinds() -> None:
     with pytest.raises(SchedEngineError, match="unknown kind 'criterion'; kinds: pruners, criteria, granularities"):
         list_names("criterion")
+
+
+def test_what_a_rewind_and_a_trace_say_can_be_listed() -> None:
+    assert list(list_names("rewind")["name"]) == ["weights", "clock", "optimizer", "shuffle", "seed"]
+    assert list_names("trace").set_index("name")["default"].to_dict() == {"epochs": "needed", "lr": "needed"}
+    assert {"FT", "LRW", "SLR", "CLR", "LLR", "ALLR"} <= set(list_names("lr")["name"])

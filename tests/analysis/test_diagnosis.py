@@ -10,6 +10,7 @@ from torch import nn
 
 from schedengine import SchedEngineError, load_schedule
 from schedengine.analysis.diagnosis import Diagnosis, check_schedule
+from schedengine.lr.trace import Trace
 
 CLEAN = """\
 version: 2
@@ -195,3 +196,55 @@ def test_a_run_beyond_reason_is_refused() -> None:
     text = "version: 2\npruners: {p: {sparsity: 0.5}}\npolicies: [{pruner: p, at: start}]\n"
     with pytest.raises(SchedEngineError, match="a run of 1,000,000 epochs"):
         check_schedule(text, epochs=1_000_000)
+
+
+# --- retraining, budgets ---------------------------------------------------------------------------------------------
+
+ONE_SHOT = """\
+version: 2
+phases: [{name: retrain, epochs: 2}]
+pruners: {once: {sparsity: 0.5}}
+lr_schedulers: {retrain: {class: LLR}}
+policies:
+  - {pruner: once, at: retrain}
+  - {lr_scheduler: retrain, during: retrain}
+"""
+
+
+def test_retraining_rates_without_any_dense_training_are_an_error() -> None:
+    found = check_schedule(ONE_SHOT, network())
+    (error,), (note,) = told(found), told(found, "note")
+    assert error.startswith("LLR: its rates come from those of the dense training, and there is none")
+    assert "give --weights" in note
+
+
+def test_the_weights_own_trace_or_the_files_is_a_dense_training() -> None:
+    assert check_schedule(ONE_SHOT, network(), trace=Trace([0.1, 0.05], 1)).findings == ()
+    text = ONE_SHOT.replace("pruners", "trace: {epochs: 9, lr: {class: step, from: 0.1}}\npruners")
+    assert check_schedule(text, network()).findings == ()
+
+
+def test_a_warmup_in_steps_is_placed_as_if_there_were_100_and_it_is_said() -> None:
+    text = ONE_SHOT.replace("class: LLR", "class: LLR, warmup: 300st")
+    found = check_schedule(text, network(), trace=Trace([0.1], 1))
+    assert told(found) == [] and "an epoch had 100 steps" in told(found, "note")[0]
+    assert (
+        "300 steps does not fit" in told(check_schedule(text, network(), steps_per_epoch=100, trace=Trace([1.0], 1)))[0]
+    )
+
+
+def test_a_schedule_is_checked_in_another_budget() -> None:
+    assert check_schedule(ONE_SHOT, network(), trace=Trace([0.1], 1), budget=7).epochs == 7
+
+
+def test_a_budget_that_is_too_small_is_an_error_with_its_place() -> None:
+    text = ONE_SHOT.replace("epochs: 2}", "epochs: 2, repeat: 3}")
+    (finding,) = check_schedule(text, network(), budget=2).findings
+    assert "leaves 2 for 3 of 'retrain'" in finding.problem.message
+    assert finding.problem.mark is not None and finding.problem.mark.line == 2
+
+
+def test_a_budget_for_a_schedule_of_unknown_length_is_an_error() -> None:
+    text = "version: 2\npruners: {p: {sparsity: 0.5}}\npolicies: [{pruner: p, at: 1}]\n"
+    assert "give that length too (--epochs N)" in told(check_schedule(text, network(), budget=5))[0]
+    assert told(check_schedule(text, network(), epochs=10, budget=5)) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textwrap import dedent
 
+import pytest
 import torch
 from torch import nn
 
@@ -221,3 +222,85 @@ def test_a_cut_at_the_start_of_the_last_epoch_leaves_an_epoch() -> None:
 def test_an_instance_that_no_policy_uses_is_told() -> None:
     text = rates("lr_scheduler: a, during: run", "a: {class: linear}, b: {class: cosine}")
     assert warned(text, epochs=5) == [(2, "the lr_scheduler is defined and no policy uses it")]
+
+
+# --- retraining and rewinding ----------------------------------------------------------------------------------------
+
+
+def retrained(rule: str, *others: str, dense: int = 10, cycle: int = 5, rewound: str = "") -> str:
+    """A cut after a dense training, and retraining; ``rewound`` comes before the cut."""
+    lines = [rewound, "pruner: p, at: cycle", "lr_scheduler: fall, during: dense", f"lr_scheduler: {rule}", *others]
+    return (
+        f"version: 2\nphases: [{{name: dense, epochs: {dense}}}, {{name: cycle, epochs: {cycle}}}]\n"
+        "pruners: {p: {sparsity: 0.5}}\n"
+        "lr_schedulers: {fall: {class: linear, from: 0.1}, ft: {class: FT}, llr: {class: LLR}, allr: {class: ALLR},\n"
+        "  lrw: {class: LRW}, slr: {class: SLR}, clr: {class: CLR}}\npolicies:\n"
+        + "".join(f"  - {{{line}}}\n" for line in lines if line)
+    )
+
+
+def doubted(text: str, steps: int = 200) -> list[str]:
+    """Messages, without those about instances that no policy names."""
+    return [message for _, message in warned(text, steps_per_epoch=steps) if "no policy" not in message]
+
+
+@pytest.mark.parametrize("rule", ["llr", "allr", "lrw", "slr", "clr"])
+def test_retraining_is_no_doubt(rule: str) -> None:
+    assert doubted(retrained(f"{rule}, during: cycle")) == []
+
+
+def test_fine_tuning_after_a_rate_that_went_to_nothing_is_told_once() -> None:
+    """A straight line from 0.1 to 0 in 2,000 steps ends at 0.1 / 2000."""
+    (message,) = doubted(retrained("ft, during: cycle"))
+    assert message.startswith("trains at 5e-05, the smallest rate of the dense training (its largest: 0.1): next to no")
+
+
+def test_fine_tuning_after_a_rate_that_did_not_is_no_doubt() -> None:
+    assert doubted(retrained("ft, during: cycle").replace("from: 0.1}", "from: 0.1, to: 0.001}")) == []
+
+
+def test_fine_tuning_that_ends_before_the_run_does_would_stay_the_same() -> None:
+    text = retrained("ft, during: cycle, until: 2").replace("from: 0.1}", "from: 0.1, to: 0.001}")
+    assert doubted(text) == []
+
+
+def test_retraining_that_ends_before_the_run_does_stays_at_its_last_rate() -> None:
+    """LLR over 2 epochs of 10 steps, 2 of them warm-up: the last of the other 18 has 0.1 / 18."""
+    (message,) = doubted(retrained("llr, during: cycle, until: 2"), steps=10)
+    assert message == "ends at epoch 12, and the run goes on to epoch 15: the learning rate then stays at 0.00556"
+    (message,) = doubted(retrained("allr, during: cycle, until: 2"), steps=10)
+    assert message.endswith("the learning rate then stays where it is, at most 0.00556")
+
+
+BACK = "rewind: {weights: 2, clock: 2}, at: cycle"
+
+
+def test_weights_that_go_back_before_the_cut_are_ranked_by_it() -> None:
+    text = retrained("fall, during: cycle", cycle=8, rewound=BACK)
+    (message,) = doubted(text)
+    assert message.startswith("weights go back to epoch 2 before 'p' cuts at the same moment")
+    assert doubted(retrained("fall, during: cycle", BACK, cycle=8)) == []
+
+
+def test_weights_that_go_back_at_the_end_of_the_phase_before_the_cut_are_too() -> None:
+    text = retrained("fall, during: cycle", "rewind: {weights: 2}, at: {end: dense}")
+    assert doubted(text)[0].startswith("weights go back to epoch 2 before 'p' cuts")
+
+
+def test_a_rewound_curve_that_is_stretched_otherwise_is_told() -> None:
+    """At epoch 2 of 10 the line has 0.08; at 2 of 2 + 3 it has 0.06."""
+    (message,) = doubted(retrained("fall, during: cycle", BACK, cycle=3))
+    assert message == (
+        "at epoch 2 the rate was 0.08, and at epoch 10 it goes on with 0.06: its curve had 8 epochs to go, and is "
+        "stretched over the 3 that it has now"
+    )
+
+
+def test_a_rewound_clock_alone_is_fine() -> None:
+    assert doubted(retrained("fall, during: cycle", "rewind: {clock: 2}, at: cycle", cycle=3)) == []
+
+
+def test_a_release_after_the_run_never_acts() -> None:
+    assert doubted(retrained("llr, during: cycle", "release: p, at: 20")) == [
+        "begins at epoch 20, and the run ends after 15 epochs: it never acts"
+    ]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from schedengine.analysis.diagnosis import check_schedule
 from schedengine.analysis.draft import draft_schedule
 from schedengine.analysis.methods import METHODS, Stretch, lengths
 from schedengine.errors import ModelError, SchedEngineError
@@ -132,3 +133,16 @@ def test_phases_share_the_epochs_without_remainder(epochs: int) -> None:
 def test_layers_too_small_for_the_target_are_told() -> None:
     with pytest.raises(ModelError, match="no schedule for a target of 0.9: asks 1 of these weights"):
         draft_schedule(nn.Linear(1, 1), "mine:net", target=0.9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_said_against_a_draft(method: str) -> None:
+    model = build_model("digits_cnn", meta=True)
+    text = draft_schedule(model, "digits_cnn", method=method)
+    assert check_schedule(text, model, steps_per_epoch=20).findings == ()
+
+
+def test_a_lottery_ticket_goes_back_after_each_cut() -> None:
+    policies = load_schedule(draft("digits_cnn", "lottery", epochs=30)).policies
+    assert [policy.kind for policy in policies] == ["pruner", "rewind", "lr_scheduler"]
+    assert load_schedule(draft("digits_cnn", "lottery", epochs=30)).phases[0].epochs == 8

@@ -14,6 +14,7 @@ from torch import nn
 from schedengine import SchedEngineError, ScheduleError, load_schedule
 from schedengine.analysis.plan import Plan, plan_schedule
 from schedengine.analysis.rates import Rates
+from schedengine.lr.trace import Trace
 from schedengine.policies.lr import groups_of
 
 CONV, FC = "0.weight", "5.weight"  # 54 and 240 weights
@@ -342,3 +343,112 @@ def test_what_no_pruner_reaches_by_default_is_said() -> None:
 def test_a_model_without_parameters_is_an_error() -> None:
     with pytest.raises(SchedEngineError, match="no parameters"):
         plan(pruning("{sparsity: 0.5}"), nn.ReLU(), epochs=1)
+
+
+# --- retraining, rewinding, releasing --------------------------------------------------------------------------------
+
+RETRAINED = """
+version: 2
+phases: [{name: dense, epochs: 8}, {name: cycle, epochs: 2, repeat: 2}]
+pruners: {imp: {sparsity: {ramp: geometric, to: 0.75}, allocation: uniform}}
+lr_schedulers: {dense: {class: linear, from: 0.1}, retrain: {class: ALLR}}
+policies:
+  - {pruner: imp, at: cycle}
+  - {lr_scheduler: dense, during: dense}
+  - {lr_scheduler: retrain, during: cycle}
+"""
+
+
+def said(found: Plan, kind: str) -> list[str]:
+    return list(found.events[found.events["kind"] == kind]["what"])
+
+
+def test_a_peak_that_a_cut_decides_is_a_range_and_drawn_at_its_largest() -> None:
+    """At least 2 epochs of 8 (d2) of the dense training's largest rate."""
+    found = plan(RETRAINED)
+    assert said(found, "lr")[1] == "peak 0.025 to 0.1, decided by the cut, until epoch 10"
+    assert found.curves.query("kind == 'lr' and epoch >= 8")["value"].max() == pytest.approx(0.1)
+    assert found.notes == ("lr_scheduler 'retrain': peaks that the cuts decide are drawn at their largest",)
+
+
+def test_a_phase_as_long_as_the_dense_training_leaves_the_cut_nothing_to_decide() -> None:
+    found = plan(RETRAINED.replace("epochs: 8", "epochs: 2"))
+    assert not any("decided" in what for what in said(found, "lr")) and found.notes == ()
+
+
+def test_a_trace_of_the_weights_counts_as_dense_training() -> None:
+    trace = Trace([0.4] * 32, steps_per_epoch=4)  # 8 epochs before the run's own 8: 2 of 16
+    assert said(plan(RETRAINED, trace=trace), "lr")[1].startswith("peak 0.05 to 0.4, ")
+
+
+def test_a_schedule_is_planned_in_another_budget() -> None:
+    found = plan(RETRAINED, budget=24)
+    assert [(span.name, span.stop - span.start) for span in found.spans] == [("dense", 16), ("cycle", 4), ("cycle", 4)]
+    assert "rescaled from 12 epochs to 24" in found.notes
+
+
+def test_what_goes_back_is_said_where_it_does() -> None:
+    text = RETRAINED.replace(", retrain: {class: ALLR}", "").replace("retrain", "dense")
+    text = text.replace("at: cycle}\n", "at: cycle}\n  - {rewind: {weights: 2, clock: 25%}, at: cycle}\n", 1)
+    events = plan(text).events
+    what = "weights back to epoch 2, the learning rate's clock to epoch 2, optimizer reset"
+    assert list(events[events["kind"] == "rewind"]["what"]) == [what, what]
+    assert list(events[events["epoch"] == 8]["kind"]) == ["phase", "cut", "rewind", "lr"]
+
+
+@pytest.mark.parametrize(
+    ("rewind", "what"),
+    [
+        ("{clock: 0}", "the learning rate's clock to epoch 0"),
+        ("{optimizer: mask}", "optimizer masked"),
+        ("{weights: 0, optimizer: keep}", "weights back to epoch 0, optimizer kept"),
+        ("{shuffle: masks}", "each mask in random order"),
+        ("{weights: 0, shuffle: weights}", "weights back to epoch 0, values of each parameter in random order, "
+         "optimizer reset"),
+    ],
+)  # fmt: skip
+def test_a_rewind_says_what_it_does_and_no_more(rewind: str, what: str) -> None:
+    text = f"""
+version: 2
+phases: [{{name: a, epochs: 2}}, {{name: b, epochs: 2}}]
+pruners: {{p: {{sparsity: 0.5}}}}
+lr_schedulers: {{fall: {{class: linear}}}}
+policies: [{{pruner: p, at: 1}}, {{rewind: {rewind}, at: b}}, {{lr_scheduler: fall, during: [a, b]}}]
+"""
+    assert said(plan(text), "rewind") == [what]
+
+
+RELEASED = """
+version: 2
+phases: [{name: dense, epochs: 2}, {name: sparse, epochs: 2}, {name: again, epochs: 2}]
+pruners: {p: {sparsity: 0.5, allocation: uniform}}
+policies:
+  - {pruner: p, at: sparse}
+  - {release: p, at: again}
+"""
+
+
+def test_a_pruner_that_is_released_leaves_nothing_pruned() -> None:
+    found = plan(RELEASED)
+    assert said(found, "release") == ["masks of 'p' are taken away"]
+    assert (layer(found, FC)["sparsity"], layer(found, FC)["decided"]) == (0, "masks taken away")
+    points = found.curves[["epoch", "value"]].to_numpy().tolist()
+    assert points == [[2.0, 0.5], [4.0, 0.0]]
+
+
+def test_values_change_nothing_about_what_is_released() -> None:
+    assert layer(plan(RELEASED, use_values=True), FC)["weights_left"] == 240
+
+
+def test_a_pruner_that_cuts_again_after_its_release_leaves_that() -> None:
+    found = plan(RELEASED.replace("{pruner: p, at: sparse}", "{pruner: p, at: [sparse, 5]}"))
+    assert layer(found, FC)["weights_left"] == 120
+
+
+def test_what_is_released_at_the_end_of_the_run_stays_zero() -> None:
+    assert layer(plan(RELEASED.replace("at: again", "at: end")), FC)["weights_left"] == 120
+
+
+def test_the_picture_names_rewinds_and_releases() -> None:
+    texts = {text.get_text() for axes in plan(RELEASED).figure().axes for text in axes.texts}
+    assert "release" in texts

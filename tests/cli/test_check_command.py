@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from schedengine.cli import app as program
+from schedengine.lr.trace import NOTE, Trace
+from schedengine.zoo.models import build_model
+from schedengine.zoo.weights import save_weights
 
 Run = Callable[..., tuple[int, str, str]]
 TEXT = """\
@@ -81,3 +84,40 @@ def test_json_has_a_mapping_for_each_finding(check: Run) -> None:
 def test_an_unknown_model_is_the_users_mistake(check: Run) -> None:
     code, _, err = check(TEXT, "--model", "digits_cn")
     assert (code, err.splitlines()[0].endswith("did you mean digits_cnn?")) == (1, True)
+
+
+RETRAINED = """\
+version: 2
+phases: [{name: retrain, epochs: 2}]
+pruners: {once: {sparsity: 0.5}}
+lr_schedulers: {retrain: {class: LRW}}
+policies: [{pruner: once, at: retrain}, {lr_scheduler: retrain, during: retrain}]
+"""
+
+
+def test_weights_with_a_trace_are_a_dense_training(check: Run, tmp_path: Path) -> None:
+    code, out, _ = check(RETRAINED)
+    assert code == 1 and "LRW: its rates come from those of the dense training, and there is none" in out
+    save_weights(build_model("digits_cnn"), tmp_path / "w.safetensors", {NOTE: Trace([0.1] * 3, 1).to_text()})
+    assert check(RETRAINED, "--weights", tmp_path / "w.safetensors")[0] == 0
+
+
+def test_a_trace_that_is_too_short_is_an_error(check: Run, tmp_path: Path) -> None:
+    save_weights(build_model("digits_cnn"), tmp_path / "w.safetensors", {NOTE: Trace([0.1], 1).to_text()})
+    code, out, _ = check(RETRAINED, "--weights", tmp_path / "w.safetensors")
+    assert code == 1 and "LRW goes back 2 epochs, and the trace of the dense training has 1" in out
+
+
+@pytest.mark.parametrize(("note", "what"), [(None, "no such file"), ("{}", "trace (lr_trace) is damaged")])
+def test_weights_that_cannot_be_read_are_the_users_mistake(
+    check: Run, tmp_path: Path, note: str | None, what: str
+) -> None:
+    if note is not None:
+        save_weights(build_model("digits_cnn"), tmp_path / "w.safetensors", {NOTE: note})
+    code, _, err = check(RETRAINED, "--weights", tmp_path / "w.safetensors")
+    assert code == 1 and what in err and "w.safetensors" in err
+
+
+def test_a_schedule_is_checked_rescaled(check: Run) -> None:
+    text = TEXT.replace("policies", "phases: [{name: all, epochs: 10}]\npolicies")
+    assert check(text, "--model", "digits_cnn", "--budget", 20) == (0, "ok: 1 pruner, 20 epochs\n", "")

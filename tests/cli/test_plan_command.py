@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from schedengine.cli.app import main
+from schedengine.lr.trace import NOTE, Trace
+from schedengine.zoo.models import build_model
+from schedengine.zoo.weights import save_weights
 
 SCHEDULE = """
 version: 2
@@ -18,6 +21,13 @@ pruners:
   imp: {sparsity: {ramp: geometric, to: 0.9}, allocation: uniform}
 policies:
   - {pruner: imp, at: cycle}
+"""
+RETRAINED = """
+version: 2
+phases: [{name: retrain, epochs: 1}]
+pruners: {once: {sparsity: 0.5, allocation: uniform}}
+lr_schedulers: {retrain: {class: LLR}}
+policies: [{pruner: once, at: retrain}, {lr_scheduler: retrain, during: retrain}]
 """
 
 
@@ -63,3 +73,18 @@ def test_a_picture_of_another_kind_is_refused_before_any_work(
 ) -> None:
     assert run(schedule, "--model", "digits_cnn", "--figure", "p.gif") == 1
     assert ".png" in capsys.readouterr().err
+
+
+def test_a_plan_is_rescaled_to_a_budget(schedule: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(schedule, "--model", "digits_cnn", "--budget", "44", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["epochs"] == 44 and "rescaled from 22 epochs to 44" in found["notes"]
+
+
+def test_weights_tell_how_they_were_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, file, weights = build_model("digits_cnn"), tmp_path / "s.yaml", tmp_path / "w.safetensors"
+    save_weights(model, weights, {NOTE: Trace([0.4, 0.2], 1).to_text()})
+    file.write_text(RETRAINED)
+    assert run(str(file), "--model", "digits_cnn", "--weights", str(weights), "--json") == 0
+    events = json.loads(capsys.readouterr().out)["events"]
+    assert events[-1]["what"].startswith("from 0 over 0.4 to ")
