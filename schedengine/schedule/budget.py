@@ -81,12 +81,14 @@ class _Rescaling:
             return ()
         new = [max(count, math.floor(_epochs(phase, count) * self.overall)) for phase, count in leaves[:-1]]
         new.append(self.budget - sum(new))
-        last, repeats = leaves[-1]
-        if new[-1] < repeats:
-            least = sum(count for _, count in leaves)
-            message = f"a budget of {self.budget} epochs leaves {max(0, new[-1])} for {repeats} of {last.name!r}"
-            self.problems.append(self.schedule.problem("phases", f"{message}; give more (no less than {least})"))
-            raise ScheduleError(self.problems)
+        least = sum(count for _, count in leaves)
+        if self.budget < least:
+            message = f"a budget of {self.budget} epochs is too small for the phases, which need {least}: one a repeat"
+            raise ScheduleError([self.schedule.problem("phases", message)])
+        while new[-1] < leaves[-1][1]:  # others gave up less than their share, since none may go below one a repeat
+            spare = [epochs - count for (_, count), epochs in zip(leaves[:-1], new[:-1], strict=True)]
+            new[spare.index(max(spare))] -= 1
+            new[-1] += 1
         lengths = {phase.name: (epochs, count) for (phase, count), epochs in zip(leaves, new, strict=True)}
         return tuple(_with_lengths(phase, lengths) for phase in self.schedule.phases)
 

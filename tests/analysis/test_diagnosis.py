@@ -240,7 +240,7 @@ def test_a_schedule_is_checked_in_another_budget() -> None:
 def test_a_budget_that_is_too_small_is_an_error_with_its_place() -> None:
     text = ONE_SHOT.replace("epochs: 2}", "epochs: 2, repeat: 3}")
     (finding,) = check_schedule(text, network(), budget=2).findings
-    assert "leaves 2 for 3 of 'retrain'" in finding.problem.message
+    assert "too small for the phases, which need 3" in finding.problem.message
     assert finding.problem.mark is not None and finding.problem.mark.line == 2
 
 

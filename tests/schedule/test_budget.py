@@ -84,8 +84,17 @@ def test_a_budget_too_small_is_an_error_with_its_line() -> None:
     text = (
         "version: 2\nphases:\n  - {name: dense, epochs: 60}\n  - {name: cycle, epochs: 10, repeat: 4}\npolicies: []\n"
     )
-    with pytest.raises(ScheduleError, match=r"3:3: phases: a budget of 4 epochs leaves 2 for 4 of 'cycle'; .* 5\)"):
+    with pytest.raises(ScheduleError, match=r"3:3: phases: a budget of 4 epochs is too small for the phases, which need 5"):
         rescale(load_schedule(text), 4)
+
+
+def test_the_smallest_budget_is_an_epoch_a_repeat() -> None:
+    """By shares, 10 + 10 epochs in three repeats would leave 2 of 4 for the repeats."""
+    phases = [{"name": "dense", "epochs": 10}, {"name": "cycle", "epochs": {"total": 10}, "repeat": 3}]
+    found = rescale(load_schedule({"version": 2, "phases": phases, "policies": []}), 4)
+    assert [(span.name, span.start, span.stop) for span in expand(found.phases)] == [
+        ("dense", 0, 1), ("cycle", 1, 2), ("cycle", 2, 3), ("cycle", 3, 4)
+    ]  # fmt: skip
 
 
 def test_a_schedule_without_phases_needs_its_own_length() -> None:
@@ -204,6 +213,6 @@ def test_the_epochs_are_those_of_the_budget(schedule: Schedule, budget: int) -> 
     try:
         found = rescale(schedule, budget)
     except ScheduleError as error:
-        assert "leaves" in str(error)
+        assert "too small" in str(error)
     else:
         assert found.epochs == budget and len(expand(found.phases)) == len(expand(schedule.phases))
