@@ -19,6 +19,7 @@ _PUBLIC = {
     "SchedEngineError": "schedengine.errors",
     "Schedule": "schedengine.schedule.document",
     "ScheduleError": "schedengine.errors",
+    "Trace": "schedengine.lr.trace",
     "dump": "schedengine.schedule.load",
     "file_config": "schedengine.schedule.load",
     "load_schedule": "schedengine.schedule.load",
@@ -29,6 +30,7 @@ __all__ = [
     "SchedEngineError",
     "Schedule",
     "ScheduleError",
+    "Trace",
     "__version__",
     "dump",
     "file_config",
@@ -37,6 +39,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from schedengine.errors import EffectError, SchedEngineError, ScheduleError
+    from schedengine.lr.trace import Trace
     from schedengine.schedule.document import Schedule
     from schedengine.schedule.load import dump, file_config, load_schedule
     from schedengine.scheduler import PruningScheduler

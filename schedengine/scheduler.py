@@ -130,10 +130,7 @@ class PruningScheduler:
     @property
     def trace(self) -> Trace | None:
         """The learning rates of the dense training so far: that before this run, and each step before the first cut."""
-        if self._steps_per_epoch is None:
-            return None
-        group = self._context.optimizer.param_groups[0] if self._context.optimizer else {"lr": 0.0}
-        return self._context.trace.trace(self._steps_per_epoch, float(group.get("initial_lr", group["lr"])))
+        return None if self._steps_per_epoch is None else self._context.trace.trace(self._steps_per_epoch)
 
     def epochs(self) -> Iterator[int]:
         """The epochs of the run that are still to come: all of them, or those after the one that was loaded.
@@ -221,9 +218,7 @@ class PruningScheduler:
         """After the (unscaled) gradients, before the update: gradient edits; kept values come back for the update."""
         progress = self._at(epoch, minibatch_id, minibatches_per_epoch)
         self._fire("before_parameter_optimization", progress, optimizer)
-        if not self.cuts and self._context.optimizer is not None:
-            step = epoch * minibatches_per_epoch + minibatch_id
-            self._context.trace.record(step, self._context.optimizer)
+        self._record(progress)
         self.masks.before_update_()
 
     def on_minibatch_end(
@@ -231,7 +226,10 @@ class PruningScheduler:
     ) -> None:
         """After the update: masks hold again."""
         self.masks.after_update_()
-        self._fire("on_minibatch_end", self._at(epoch, minibatch_id, minibatches_per_epoch), optimizer)
+        progress = self._at(epoch, minibatch_id, minibatches_per_epoch)
+        self._fire("on_minibatch_end", progress, optimizer)
+        if not self._context.trace.has(progress.moment.steps):  # a loop that left the callback before the update out
+            self._record(progress)
 
     def on_epoch_end(
         self,
@@ -252,10 +250,16 @@ class PruningScheduler:
         self._context.metrics = metrics or {}
         self._fire("on_epoch_end", Progress(epoch, None, self._steps_per_epoch), optimizer)
         self._context.metrics = {}
+        self._context.trace.read_()
         self._verify_masks(epoch)
         self._next_epoch = epoch + 1
         if self._next_epoch == self.total_epochs:
             self._verify_targets()
+
+    def _record(self, progress: Progress) -> None:
+        """Note the rate of a step of the dense phase."""
+        if not self.cuts and self._context.optimizer is not None:
+            self._context.trace.record(progress.moment.steps, self._context.optimizer)
 
     def _snapshot(self, progress: Progress) -> Progress:
         context = self._context

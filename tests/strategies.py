@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
 from schedengine.lr import LR_SCHEDULES
-from schedengine.lr.plateau import Plateau
 from schedengine.lr.retraining import Retraining
+from schedengine.lr.shapes import Shape
 from schedengine.policies.rewind import Rewind
 from schedengine.progress import Time
 from schedengine.pruners.pruner import Pruner
@@ -256,6 +257,8 @@ def _placed(schedule: Schedule) -> Schedule:
 
 
 def earlier() -> st.SearchStrategy[Earlier]:
-    """The training before a run: any curve over time."""
-    curves = [name for name in LR_SCHEDULES.names() if not issubclass(LR_SCHEDULES.get(name), (Retraining, Plateau))]
-    return st.builds(Earlier, epochs=st.integers(1, 200), lr=members(LR_SCHEDULES, *curves))
+    """The training before a run: any curve of ours that says where it begins."""
+    curves = [name for name in LR_SCHEDULES.names() if issubclass(LR_SCHEDULES.get(name), Shape)]
+    rates = st.floats(0.001, 1)
+    placed = st.tuples(members(LR_SCHEDULES, *curves), rates).map(lambda pair: replace(pair[0], from_=pair[1]))
+    return st.builds(Earlier, epochs=st.integers(1, 200), lr=placed)

@@ -188,11 +188,11 @@ policies:
 """,
     ),
     "lottery": Method(
-        "lottery ticket by weight rewinding: cut, go back to early weights, train again",
-        "Frankle, Dziugaite, Roy, Carbin (2020), Linear Mode Connectivity and the Lottery Ticket Hypothesis, "
-        "arXiv:1912.05671; with both times 0 the original: Frankle, Carbin (2019), arXiv:1803.03635",
+        "lottery ticket: cut, go back to the initial weights, train again",
+        "Frankle, Carbin (2019), The Lottery Ticket Hypothesis, arXiv:1803.03635; large networks go back to an epoch "
+        "or two instead of 0: Frankle, Dziugaite, Roy, Carbin (2020), arXiv:1912.05671",
         (
-            Stretch("dense", 4 / 15, "the training that the cycles repeat from epoch 1 on"),
+            Stretch("dense", 4 / 15, "the training that every cycle repeats"),
             Stretch("cycle", 11 / 15, "a cut at the start of each, then back", repeat=3),
         ),
         """
@@ -210,7 +210,7 @@ lr_schedulers:
 
 policies:
   - {pruner: imp, at: cycle}
-  - {rewind: {weights: 1, clock: 1}, at: cycle}  # after the cut: weights and learning rate of epoch 1, masks stay
+  - {rewind: {weights: 0, clock: 0}, at: cycle}  # after the cut: initial weights, the rate from its start; masks stay
   - {lr_scheduler: train, during: [dense, cycle]}
 """,
     ),

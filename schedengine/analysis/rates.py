@@ -44,7 +44,8 @@ class Background:
         cls, course: Course, steps_per_epoch: int, trace: Trace | None, impacts: Mapping[int, Impact] | None = None
     ) -> Background:
         """That of a schedule; ``trace`` is the weights' own, which comes before what the file says."""
-        return cls(trace or course.schedule.trace, course.dense.step(steps_per_epoch), impacts or {})
+        first_cut = min((window.start.step(steps_per_epoch) for _, window in course.cuts), default=None)
+        return cls(trace or course.schedule.trace, first_cut, impacts or {})
 
 
 class Rates:
@@ -132,7 +133,7 @@ class Rates:
         """The dense training: what came before the run, and the first steps of the run."""
         if steps not in self._traces:
             earlier = self._background.earlier
-            before = None if earlier is None else earlier.at(self._steps_per_epoch, self._groups[0].lr)
+            before = None if earlier is None else earlier.at(self._steps_per_epoch)
             own = Trace(self._held(steps), self._steps_per_epoch) if steps else None
             self._traces[steps] = before.then(own) if before and own else before or own
         return self._traces[steps]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from schedengine.analysis.outlook import NEARLY_ZERO, Doubts, Outlook, is_relative
+from schedengine.analysis.outlook import Doubts, Outlook, is_relative
 from schedengine.errors import SchedEngineError
 from schedengine.lr.retraining import FT
 from schedengine.lr.trace import Trace
 from schedengine.policies.lr import LRPolicy
 from schedengine.progress import Moment, Window
+
+IDLE = 0.0099
+"""Share of the dense training's largest rate below which fine-tuning does little: just under two drops to a tenth."""
 
 
 def idle_fine_tuning(outlook: Outlook) -> Doubts:
@@ -31,7 +34,7 @@ def idle_stretches(outlook: Outlook) -> Iterator[tuple[int, range, Trace]]:
                 dense = outlook.rates.past(first).dense
             except SchedEngineError:  # among the errors
                 continue
-            if dense.lowest <= NEARLY_ZERO * dense.highest:
+            if dense.lowest < IDLE * dense.highest:
                 yield number, range(first // outlook.steps, -(-stop // outlook.steps)), dense
 
 

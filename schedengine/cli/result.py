@@ -68,10 +68,15 @@ def _cut(one: CutEffect, with_batch_norms: bool) -> list[str]:
 def _cut_notes(result: Report, with_batch_norms: bool) -> list[str]:
     notes = [
         "top-1: on validation; right after: batch-norm statistics as they were; stability: right after / before",
-        "norm drop: of all parameters; distance to pruned: of the selected weights; both relative",
+        "norm drop: sqrt(before^2 - after^2) / before, L2 norm of all parameters; distance to pruned: L2 norm of what",
+        "went of the selected weights / of all of them",
     ]
     if len(result.cuts) > MOST_CUTS:
         notes.append(f"{MOST_CUTS} of {len(result.cuts)} epochs with cuts; all of them are in metrics.csv")
+    if result.dense_training:
+        notes.append(f"learning rates of the retraining are made from a dense training of {result.dense_training}")
+    if any(one.after is None for one in result.cuts):
+        notes.append("-: not measured: no validation images, a cut within an epoch, or weights rewound with the cut")
     if with_batch_norms:
         notes.append("recalibrated: with batch-norm statistics of the pruned network, measured on the side")
     return notes

@@ -20,8 +20,9 @@ from schedengine.pruners.impact import joint
 from schedengine.selection import ParameterTable
 
 NO_DENSE = (
-    "its rates come from those of the dense training, and there is none: nothing trains before the first cut, and the "
-    "weights carry no trace; write how they were trained, as in 'trace: {epochs: 160, lr: {class: linear, from: 0.1}}'"
+    "its rates come from those of a dense training, and none is known: nothing trains before the first cut, and no "
+    "weights that carry a trace were given; put the dense phase first, or write how the weights were trained, as in "
+    "'trace: {epochs: 160, lr: {class: linear, from: 0.1}}'"
 )
 
 
@@ -54,17 +55,14 @@ class Context:
     trace: Recorder = field(default_factory=Recorder)
     snapshots: Snapshots = field(default_factory=lambda: Snapshots({}))
 
-    def past(self, start: Moment, base: float) -> Past:
+    def past(self, start: Moment) -> Past:
         """What a retraining that starts at a moment begins with.
-
-        Args:
-            base: the first parameter group's initial rate.
 
         Raises:
             SchedEngineError: there was no dense training.
         """
         steps = known(self.progress.steps_per_epoch)
-        dense = self.trace.trace(steps, base, start.step(steps))
+        dense = self.trace.trace(steps, start.step(steps))
         if dense is None:
             raise SchedEngineError(NO_DENSE)
         here = [cut.impact for cut in self.cuts if cut.at_step(steps) == start.step(steps)]

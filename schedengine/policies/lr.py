@@ -88,7 +88,7 @@ class LRPolicy(Policy):
         if not isinstance(self.schedule, Retraining):
             return self.schedule
         if self._curve is None or self._curve[0] != window:
-            past = context.past(window.start, self.groups[0].lr)
+            past = context.past(window.start)
             if self._drops is not None and self._drops[0] == window.start:  # resumed: the cut may be forgotten
                 past = replace(past, drop=self._drops[1], layer_drop=self._drops[2])
             self._drops = (window.start, past.drop, past.layer_drop)

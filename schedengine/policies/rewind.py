@@ -24,7 +24,8 @@ class Rewind:
     data is not rewound.
 
     Args:
-        weights: go back to the weights of this time of the run, batch-norm statistics included; default: stay.
+        weights: go back to the weights of this time of the run, batch-norm statistics included; a share is one of the
+            dense phase; default: stay.
         clock: learning rates of the stretch that begins here start at this time of their curve, which is so much
             longer; a share is one of the dense phase; default: 0, its start.
         optimizer: the optimizer's state (momentum): mask (that of pruned weights), keep, reset; default: reset where

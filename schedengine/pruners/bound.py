@@ -222,7 +222,13 @@ class BoundPruner:
         return self._zeros
 
     def release_(self, masks: MaskStore) -> None:
-        """Take its masks away; what it remembers of its first cut too, so that a later one begins anew."""
+        """Take its masks away; what it remembers of its first cut too, so that a later one begins anew.
+
+        Raises:
+            EffectError: it has none.
+        """
+        if not any(masks.owned(self.name, name) is not None for name in self.names):
+            raise EffectError(f"release of pruner {self.name!r}: it has no masks to take away; were they, before?")
         masks.drop_(self.name)
         self._zeros = None
         self._measured = {}

@@ -97,7 +97,7 @@ class Gauge:
     def __init__(self, table: ParameterTable, masks: MaskStore, names: Sequence[str]) -> None:
         self._masks = masks
         self._names = names
-        self._before = {name: _square(table[name]) for name in table.names if table[name].is_floating_point()}
+        self._before = {name: _norm(table[name]) for name in table.names if table[name].is_floating_point()}
         self._kept = {name: table[name].detach().count_nonzero() for name in names}
 
     @torch.no_grad()
@@ -107,29 +107,31 @@ class Gauge:
         Args:
             keep: the mask in force after it, by name.
         """
-        columns = []
+        scalars = list(self._before.values())
         for name in self._names:
             weight = self._masks.weight(name)
             pruned = weight * keep[name]
-            squares = [_square(weight), _square(pruned), _square(weight - pruned), self._before[name]]
-            columns.append(torch.stack([*squares, self._kept[name].double(), pruned.count_nonzero().double()]))
-        total = torch.stack(list(self._before.values())).sum()
-        everything = torch.cat([torch.stack(columns).flatten(), total[None]]).tolist()
-        *flat, norm = everything
+            scalars += [_norm(weight), _norm(pruned), _norm(weight - pruned), self._before[name]]
+            scalars += [self._kept[name], pruned.count_nonzero()]
+        numbers, count = _gathered(scalars), len(self._before)
+        total = numbers[:count].square().sum()
+        *flat, norm = torch.cat([numbers[count:], total[None]]).tolist()
         rows = [flat[start : start + 6] for start in range(0, len(flat), 6)]
         return _summed(rows, norm)
 
 
 def _summed(rows: Iterable[Sequence[float]], norm: float) -> Impact:
-    own = after = taken = before = scaled = 0.0
+    own = taken = lost = scaled = 0.0
     remaining = left = 0
-    for weight, pruned, gone, shown, count, still in rows:
-        own, after, taken, before = own + weight, after + pruned, taken + gone, before + shown
+    for *norms, count, still in rows:
+        weight, pruned, gone, shown = (norm * norm for norm in norms)
+        drop = gone if weight == shown else shown - pruned  # the same, but for the digits that a difference loses
+        own, taken, lost = own + weight, taken + gone, lost + drop
         remaining, left = remaining + int(count), left + int(still)
-        scaled += count * (shown - pruned) / shown if shown else 0.0
+        scaled += count * drop / shown if shown else 0.0
     return Impact(
         norm=math.sqrt(norm),
-        loss=math.sqrt(abs(before - after)),
+        loss=math.sqrt(abs(lost)),
         own=math.sqrt(own),
         distance=math.sqrt(taken),
         remaining=remaining,
@@ -138,8 +140,16 @@ def _summed(rows: Iterable[Sequence[float]], norm: float) -> Impact:
     )
 
 
-def _square(tensor: Tensor) -> Tensor:
-    """The squared L2 norm, summed in at least single precision."""
+def _norm(tensor: Tensor) -> Tensor:
+    """The L2 norm, summed in at least single precision."""
     dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     norm: Tensor = torch.linalg.vector_norm(tensor.detach(), dtype=dtype)
-    return norm.double().square()
+    return norm
+
+
+def _gathered(scalars: Sequence[Tensor]) -> Tensor:
+    """(len(scalars),): those of all devices in one place, in float64, which holds any count of weights exactly."""
+    if any(scalar.device.type == "mps" for scalar in scalars):  # which has no float64
+        scalars = [scalar.cpu() for scalar in scalars]
+    home = scalars[0].device
+    return torch.stack([scalar.to(home, torch.float64) for scalar in scalars])

@@ -27,7 +27,7 @@ from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.pruner import Pruner
 from schedengine.regularizers.bound import BoundRegularizer
 from schedengine.regularizers.regularizer import Regularizer
-from schedengine.schedule.document import REFERENCES, Policy, Schedule
+from schedengine.schedule.document import REFERENCES, Earlier, Policy, Schedule
 from schedengine.schedule.plan import Timeline, default_every
 from schedengine.schedule.retraining import Course
 from schedengine.scheduler import PruningScheduler
@@ -59,6 +59,8 @@ def bind(
     Raises:
         ScheduleError: everything in the schedule that does not fit the model or the run, each with its place.
     """
+    if trace is not None and not isinstance(trace, Trace):
+        raise SchedEngineError(f"trace is a schedengine.Trace, as in Trace(rates, steps_per_epoch); got {trace!r:.60}")
     return _Binder(schedule, model, optimizer, epochs, steps_per_epoch, trace).bind()
 
 
@@ -268,6 +270,11 @@ class _Binder:
 
     def _check_rates(self, policies: Mapping[int, BoundPolicy]) -> None:
         """Ask every schedule for its first rates: a span that is unknown or too short shows now, not in mid-run."""
+        if isinstance(self.earlier, Earlier) and self.steps_per_epoch is not None and self.optimizer is not None:
+            try:
+                self.earlier.try_ends(self.steps_per_epoch)
+            except SchedEngineError as error:
+                self.problems.append(self.schedule.problem("trace.lr", str(error)))
         for number, policy in policies.items():
             if not isinstance(policy, LRPolicy):
                 continue

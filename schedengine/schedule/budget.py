@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
+from pydantic import ValidationError
+
 from schedengine.errors import Problem, SchedEngineError, ScheduleError
 from schedengine.lr import LR_SCHEDULES
 from schedengine.lr.base import LearningRate
@@ -20,7 +22,7 @@ from schedengine.lr.retraining import Retraining
 from schedengine.lr.shapes import Shape
 from schedengine.progress import Time
 from schedengine.schedule.document import RUN, Instant, Phase, Policy, Schedule, Total
-from schedengine.schedule.plan import Span, expand
+from schedengine.schedule.plan import Span, Timeline, expand
 
 HALF = Fraction(1, 2)
 
@@ -37,11 +39,12 @@ def rescale(schedule: Schedule, budget: int, epochs: int | None = None) -> Sched
         epochs: of the run that a schedule without phases was written for.
 
     Raises:
-        ScheduleError: a phase would have no epoch left for some repeat, or a learning-rate class counts epochs in
-            arguments of its own.
+        ScheduleError: a phase would have no epoch left for some repeat, a window would be too short for its
+            distances in steps, a learning-rate class counts epochs in arguments of its own, or the phases last another
+            number of epochs than ``epochs``.
         SchedEngineError: the schedule's own length is not known.
     """
-    total = schedule.epochs or epochs
+    total = Timeline.of(schedule, epochs).epochs
     if total is None:
         raise SchedEngineError(
             f"a budget of {budget} epochs: the schedule has no phases to say what it was written for; give that length "
@@ -64,6 +67,7 @@ class _Rescaling:
     def apply(self) -> Schedule:
         schedule = self.schedule
         rates = {name: self._rate(name, one) for name, one in schedule.lr_schedulers.items()}
+        policies = tuple(self._policy(number, policy) for number, policy in enumerate(schedule.policies))
         if self.problems:
             raise ScheduleError(self.problems)
         return dataclasses.replace(
@@ -71,7 +75,7 @@ class _Rescaling:
             phases=self.phases,
             pruners={name: self._pruner(pruner) for name, pruner in schedule.pruners.items()},
             lr_schedulers=rates,
-            policies=tuple(self._policy(policy) for policy in schedule.policies),
+            policies=policies,
         )
 
     def _lengths(self) -> tuple[Phase, ...]:
@@ -102,7 +106,7 @@ class _Rescaling:
         lengths = [(old.stop - old.start, new.stop - new.start) for old, new in self.spans if old.name in phases]
         return min((Fraction(new, old) for old, new in lengths), default=self.overall)
 
-    def _policy(self, policy: Policy) -> Policy:
+    def _policy(self, number: int, policy: Policy) -> Policy:
         ratio = self._ratio(policy.during or (RUN,))
         changed: dict[str, Any] = {
             "from_": _scaled(policy.from_, ratio),
@@ -116,7 +120,19 @@ class _Rescaling:
             rewind = policy.rewind
             weights, clock = (time and self._moved(time) for time in (rewind.weights, rewind.clock))
             changed["rewind"] = dataclasses.replace(rewind, weights=weights, clock=clock)
-        return dataclasses.replace(policy, **changed)
+        is_whole = all(time is None or time.unit != "ep" or time.amount.denominator == 1 for time in
+                       (changed["from_"], changed["until"]))  # fmt: skip
+        if not is_whole and (policy.refresh is not None or policy.regularizer is not None):
+            what = "'refresh'" if policy.refresh is not None else "a regularizer"
+            message = f"with a budget of {self.budget} epochs its window begins or ends within an epoch, and {what}"
+            self.problems.append(self.schedule.problem(f"policies[{number}]", f"{message} counts whole ones"))
+        try:
+            return dataclasses.replace(policy, **changed)
+        except ValidationError as error:  # distances in steps stay, and places in steps are rounded
+            what = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            message = f"with a budget of {self.budget} epochs, {what}"
+            self.problems.append(self.schedule.problem(f"policies[{number}]", message))
+            return policy
 
     def _instant(self, instant: Instant) -> Instant:
         return instant if instant.time is None else dataclasses.replace(instant, time=self._moved(instant.time))

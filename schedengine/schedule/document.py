@@ -19,8 +19,7 @@ from pydantic.dataclasses import dataclass
 from schedengine.errors import Mark, Problem
 from schedengine.lr import LR_SCHEDULES
 from schedengine.lr.base import Clock, Group, LearningRate
-from schedengine.lr.plateau import Plateau
-from schedengine.lr.retraining import Retraining
+from schedengine.lr.shapes import Shape
 from schedengine.lr.trace import Trace
 from schedengine.policies.rewind import Rewind
 from schedengine.progress import Time, TimeField
@@ -296,23 +295,34 @@ class Earlier:
 
     @model_validator(mode="after")
     def _check(self) -> Earlier:
-        if isinstance(self.lr, (Retraining, Plateau)):
-            raise ValueError(f"{LR_SCHEDULES.name_of(self.lr)} is no curve over time; use linear, cosine, step, ...")
+        name = LR_SCHEDULES.name_of(self.lr)
+        if not isinstance(self.lr, Shape):
+            raise ValueError(f"{name} does not say its rates alone; use constant, linear, cosine, step or polynomial")
+        if self.lr.from_ is None:
+            raise ValueError(f"the rate that the training began with is missing; write {{class: {name}, from: 0.1}}")
         return self
 
-    def at(self, steps_per_epoch: int, base: float) -> Trace:
+    def at(self, steps_per_epoch: int) -> Trace:
         """The rates of that training.
 
         Args:
             steps_per_epoch: of this run.
-            base: the first parameter group's initial rate, where the curve does not say where it begins.
         """
-        groups, is_steps = [Group(base)], self.lr.unit == "st"
-        per_epoch = steps_per_epoch if is_steps else 1
-        ticks = range(self.epochs * per_epoch)
-        clocks = (Clock(tick, self.epochs * per_epoch, Fraction(per_epoch)) for tick in ticks)
-        rates = [self.lr.values(clock, groups)[0]["lr"] for clock in clocks]
-        return Trace([rate for rate in rates for _ in range(steps_per_epoch // per_epoch)], steps_per_epoch)
+        steps = range(self.epochs * steps_per_epoch)
+        return Trace((self._rate(step, steps_per_epoch) for step in steps), steps_per_epoch)
+
+    def try_ends(self, steps_per_epoch: int) -> None:
+        """Ask for the first and the last rate.
+
+        Raises:
+            SchedEngineError: the curve does not fit so many epochs.
+        """
+        for tick in (0, self.epochs * steps_per_epoch - 1):
+            self._rate(tick, steps_per_epoch)
+
+    def _rate(self, tick: int, steps_per_epoch: int) -> float:
+        clock = Clock(tick, self.epochs * steps_per_epoch, Fraction(steps_per_epoch))
+        return float(self.lr.values(clock, [Group(0.0)])[0]["lr"])
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))

@@ -197,11 +197,13 @@ def file_config(
     """Distiller's entry point: load a file and bind it.
 
     Args:
-        scheduler: whose masks are taken over, as Distiller does when it resumes.
+        scheduler: whose masks are taken over, as Distiller does when it resumes, and the learning rates of its dense
+            training.
         resumed_epoch: the last epoch that was finished; ``epochs()`` goes on after it. Rates need no help: they are
             functions of the epoch.
         epochs: length of the run, for a file without phases.
     """
-    bound = load_schedule(filename).bind(model, optimizer, epochs=epochs)
+    trace = None if scheduler is None else scheduler.trace
+    bound = load_schedule(filename).bind(model, optimizer, epochs=epochs, trace=trace)
     bound.take_over_(scheduler, resumed_epoch)
     return bound

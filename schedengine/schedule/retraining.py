@@ -78,7 +78,7 @@ class Course:
         found = []
         for number, policy in enumerate(self.schedule.policies):
             rule = self.schedule.lr_schedulers.get(policy.instance) if policy.kind == "lr_scheduler" else None
-            said = [*self._rewinding(policy), *self._releasing(policy)]
+            said = [*self._rewinding(number, policy), *self._releasing(number, policy)]
             if isinstance(rule, Retraining):
                 said += self._retraining(number, policy, rule)
             found += [self.schedule.problem(f"policies[{number}]{key}", message) for key, message in said]
@@ -116,35 +116,53 @@ class Course:
             return str(error)
         return None
 
-    def _rewinding(self, policy: Policy) -> Iterator[tuple[str, str]]:
+    def _rewinding(self, number: int, policy: Policy) -> Iterator[tuple[str, str]]:
         rewind = policy.rewind
         if rewind is None:
             return
         instants = self.windows(policy)
+        for key, time in (("weights", rewind.weights), ("clock", rewind.clock)):
+            if time is not None and time.unit == "%" and self.dense.steps:
+                what = f"is a share of the dense phase, which ends at {self.dense}, not at an epoch"
+                yield f".rewind.{key}", f"{what}; write epochs or steps"
         if rewind.weights is not None:
             moment = rewind.weights.length(self.dense)
-            early = [window.start for window in instants if _is_before(window.start, moment)]
+            taken = Window(moment, moment)  # before anything else that begins there
+            early = [window.start for window in instants if _comes_before((number, window), (-1, taken))]
             if early:
                 yield ".rewind.weights", f"goes back to the weights of {moment}, and does so at {early[0]}, before them"
         if rewind.shuffle == "masks":
-            early = [window.start for window in instants if _is_before(window.start, self.dense)]
+            first = min(self.cuts, key=_place, default=(-1, Window(self.dense, self.dense)))
+            early = [window.start for window in instants if _comes_before((number, window), first)]
             if early:
                 yield ".rewind.shuffle", f"acts at {early[0]}, before the first cut, and there are no masks yet"
         if rewind.clock is not None:
             yield from self._clock(rewind.clock.length(self.dense), instants)
 
-    def _releasing(self, policy: Policy) -> Iterator[tuple[str, str]]:
+    def _releasing(self, number: int, policy: Policy) -> Iterator[tuple[str, str]]:
         if policy.release is None:
             return
-        cuts = [window.start for number, window in self.cuts if self.schedule.policies[number].pruner == policy.release]
-        first = min(cuts, key=_order, default=None)
-        instants = [window.start for window in self.windows(policy)]
-        early = [instant for instant in instants if first is None or _is_before(instant, first)]
+        cuts = [cut for cut in self.cuts if self.schedule.policies[cut[0]].pruner == policy.release]
+        first = min(cuts, key=_place, default=None)
+        instants = self.windows(policy)
+        early = [one.start for one in instants if first is None or _comes_before((number, one), first)]
         if early:
-            what = "no policy cuts with it" if first is None else f"its first cut is at {first}"
+            what = "no policy cuts with it" if first is None else f"its first cut is at {first[1].start}"
+            what += ", which comes after" if first is not None and first[1].start == early[0] else ""
             yield ".release", f"takes the masks of {policy.release!r} away at {early[0]}, and {what}"
+            return
+        at_once = [one.start for one in instants if any(_is_right_after((number, one), cut) for cut in cuts)]
+        if at_once:
+            what = f"takes the masks of {policy.release!r} away at {at_once[0]}, where it has just cut"
+            yield ".release", f"{what}; name a later phase"
 
     def _clock(self, place: Moment, instants: tuple[Window, ...]) -> Iterator[tuple[str, str]]:
+        if _is_before(self.dense, place):
+            yield (
+                ".rewind.clock",
+                f"goes back to {place} of the rates, and the dense phase ends at {self.dense}",
+            )
+            return
         rates = [policy for policy in self.schedule.policies if policy.kind == "lr_scheduler"]
         for instant in instants:
             begin = [one for one in rates if any(window.start == instant.start for window in self.windows(one))]
@@ -155,8 +173,11 @@ class Course:
             for policy in begin:
                 rule = self.schedule.lr_schedulers.get(policy.instance)
                 if isinstance(rule, Retraining) or policy.clock == "run":
-                    what = "counts from the start of the run" if policy.clock == "run" else "has a clock of its own"
-                    yield ".rewind.clock", f"{policy.instance!r}, which begins at {instant.start}, {what}; remove one"
+                    is_run = policy.clock == "run"
+                    what = "counts from the start of the run" if is_run else "fits its rates into the phase by itself"
+                    advice = "remove 'clock' there" if is_run else "remove 'clock' here, or use a curve such as linear"
+                    what = f"{policy.instance!r}, which begins at {instant.start}, {what}; {advice}"
+                    yield ".rewind.clock", what
                     return
                 every = policy.every or default_every(self.schedule, policy)
                 if every.unit == "ep" and every.amount.denominator == 1 and not place.is_epoch:
@@ -174,10 +195,33 @@ def _is_before(one: Moment, other: Moment) -> bool:
     return one != other and one.epochs <= other.epochs and one.steps <= other.steps
 
 
+def _place(one: tuple[int, Window]) -> tuple[Fraction, int, int, int]:
+    """What a policy's instants are sorted by, given with its place in the file.
+
+    At one moment the end of an epoch comes first, then the beginning of the next, then its first step.
+    """
+    number, window = one
+    return *_order(window.start), 0 if window.is_end else 2 - window.is_epochs, number
+
+
+def _comes_before(one: tuple[int, Window], other: tuple[int, Window]) -> bool:
+    """Whether a policy's instant does, however many steps an epoch has; each with its place in the file."""
+    if one[1].start == other[1].start:
+        return _place(one) < _place(other)
+    return _is_before(one[1].start, other[1].start)
+
+
+def _is_right_after(one: tuple[int, Window], cut: tuple[int, Window]) -> bool:
+    """Whether an instant falls on a cut, and comes after it, with no step between."""
+    return one[1].start == cut[1].start and not _comes_before(one, cut)
+
+
 def _cuts_at(cuts: Window, moment: Moment) -> bool:
-    """Whether one of the cuts falls on a moment, as far as epochs tell."""
+    """Whether one of the cuts falls on a moment; where steps decide, whether it may."""
     if cuts.start == moment:
         return True
+    if not cuts.is_epochs and cuts.every is not None:
+        return not _is_before(moment, cuts.start) and not _is_before(cuts.stop, moment) and cuts.stop != moment
     if not cuts.is_epochs or not moment.is_epoch:
         return False
     epoch = int(moment.epochs)

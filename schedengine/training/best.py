@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,19 +61,19 @@ class BestWeights:
         epoch: int,
         sparsity: float,
         evaluation: Evaluation | None,
-        notes: Mapping[str, str] | None = None,
+        notes: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """Keep the weights if they are the best at their sparsity so far.
 
         Args:
-            notes: for the file's header.
+            notes: for the file's header; asked for only where one is written.
         """
         level = round(sparsity, 3)
         top1, loss = (None, None) if evaluation is None else (evaluation.top1, evaluation.loss)
         candidate = Best(level, epoch, top1, loss, f"best-{level:.3f}.safetensors")
         if level in self._levels and not candidate.beats(self._levels[level]):
             return
-        save_weights(model, self.folder / candidate.file, {**(notes or {}), "best": json.dumps(asdict(candidate))})
+        save_weights(model, self.folder / candidate.file, {**notes(), "best": json.dumps(asdict(candidate))})
         self._levels[level] = candidate
         self._write_list()
 

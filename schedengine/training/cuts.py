@@ -10,7 +10,7 @@ compared with the dense network's at every cut; here with the network's just bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from schedengine.policies.rewind import RewindPolicy
-from schedengine.progress import Progress
+from schedengine.progress import Occasions, Progress
 from schedengine.pruners.bound import Cut
 from schedengine.pruners.impact import Impact, joint
 from schedengine.training.evaluate import Evaluation
@@ -35,10 +35,10 @@ class CutEffect:
         step: of the epoch; None at its beginning or end.
         sparsity: fraction of the weights selected by the pruners that cut which their masks remove after it.
         before, after: top-1 in per cent on the validation images, just before and right after; None without such a
-            split, for cuts within an epoch, and where weights are rewound with the cut.
+            split and for cuts within an epoch; ``after`` also where weights are rewound with the cut.
         recalibrated: the same right after, with batch-norm statistics of the pruned network; None unless asked for.
-        norm_drop: relative drop of the L2 norm of all parameters.
-        distance_to_pruned: relative L2 distance of the selected weights to their pruned selves.
+        norm_drop: sqrt(|n^2 - m^2|) / n with n and m the L2 norm of all parameters before and after.
+        distance_to_pruned: L2 norm of what went of the selected weights over that of all of them.
     """
 
     epoch: int
@@ -96,8 +96,9 @@ class CutWatch:
     def begun(self, epoch: int) -> None:
         """Measure after cuts at the beginning of an epoch, when the masks of its first step are in place."""
         self._around = (None, None, None)
-        if any(not cut.is_end and not cut.step for cut in self._cuts(epoch)) and not self._goes_back(epoch):
-            self._around = self._measured()
+        goes_back = self._goes_back(lambda own: own.at(Progress(epoch)))
+        if any(not cut.is_end and not cut.step for cut in self._cuts(epoch)):
+            self._around = (self._last, None, None) if goes_back else self._measured()
 
     def ended(self, epoch: int, evaluation: Evaluation | None) -> CutEffect | None:
         """Note the epoch's last cut, after the scheduler's ``on_epoch_end``.
@@ -113,15 +114,21 @@ class CutWatch:
         if last[0].is_end:
             self._around = self._measured()
             self._last = self._around[1]
+        if last[0].is_end and self._goes_back(lambda own: own.at_end(Progress(epoch))):
+            self._around = (evaluation, None, None)
         elif last[0].step:
             self._around = (None, None, None)
         self.effects.append(self._effect(last))
         return self.effects[-1]
 
-    def _goes_back(self, epoch: int) -> bool:
-        """Whether other weights came in with this cut, whose accuracy says nothing of it."""
+    def _goes_back(self, falls_here: Callable[[Occasions], object]) -> bool:
+        """Whether other weights came in with a cut, whose accuracy says nothing of it.
+
+        Args:
+            falls_here: whether one of a policy's instants is at the moment of the cut.
+        """
         policies = [policy for policy in self.session.scheduler.policies if isinstance(policy, RewindPolicy)]
-        return any(policy.replaces_weights and policy.own.at(Progress(epoch)) for policy in policies)
+        return any(policy.replaces_weights and falls_here(policy.own) for policy in policies)
 
     def _cuts(self, epoch: int) -> list[Cut]:
         return [cut for cut in self.session.scheduler.cuts if cut.epoch == epoch]
@@ -142,7 +149,8 @@ class CutWatch:
 
     def _measured(self) -> tuple[Evaluation | None, Evaluation | None, Evaluation | None]:
         session, batches = self.session, self.session.settings.recalibrate
-        with torch.random.fork_rng():  # measuring must not change what training draws
+        gpus = [session.compute.device] if session.compute.device.type == "cuda" else []  # by default: all that exist
+        with torch.random.fork_rng(gpus):  # measuring must not change what training draws
             after = session.evaluate("validation")
             if not batches or after is None:
                 return self._last, after, None

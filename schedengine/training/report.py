@@ -59,6 +59,7 @@ class Report:
         after: the final model by split.
         best: the best epoch at the final sparsity.
         cuts: what they did, the last one of each epoch.
+        dense_training: what retraining rates were made from; empty where none were.
     """
 
     epochs: int
@@ -71,6 +72,7 @@ class Report:
     after: Scores
     best: Best | None
     cuts: tuple[CutEffect, ...] = ()
+    dense_training: str = ""
 
     def plain(self) -> dict[str, Any]:
         """For a JSON file."""
@@ -100,6 +102,7 @@ def report(
         after=after,
         best=best,
         cuts=tuple(cuts),
+        dense_training=session.dense_training(),
     )
 
 

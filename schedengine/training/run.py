@@ -36,6 +36,7 @@ METRICS = (
     "epoch",
     "phase",
     "lr",
+    "lr_highest",
     "train_loss",
     "penalty",
     "val_loss",
@@ -48,10 +49,11 @@ METRICS = (
 )
 """Columns of metrics.csv.
 
-``lr``: of the first parameter group in the epoch's last step. ``penalty``: what regularizers add to ``train_loss``.
-``val_loss``, ``top1``, ``top5`` (per cent): on the validation split. ``sparsity``: fraction of the weights selected by
-pruners that is 0; ``sparsity_all``: the same of all Conv and Linear weights and of whatever else
-pruners selected; both at the evaluation, which comes before cuts at the end of the epoch.
+``lr``: of the first parameter group in the epoch's last step; ``lr_highest``: its largest in the epoch.
+``penalty``: what regularizers add to ``train_loss``. ``val_loss``, ``top1``, ``top5`` (per cent): on the validation
+split. ``sparsity``: fraction of the weights selected by pruners that is 0; ``sparsity_all``: the same of all Conv and
+Linear weights and of whatever else pruners selected; both at the evaluation, which comes before cuts at the end of the
+epoch.
 ``cut_before``, ``cut_after``, ``cut_recalibrated`` (top-1, per cent), ``norm_drop``, ``distance_to_pruned``: of the
 epoch's last cut, see ``cuts.CutEffect``; empty without one.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from schedengine.errors import CheckpointError, ModelError, SchedEngineError
+from schedengine.lr.retraining import Retraining
 from schedengine.lr.shapes import Shape
 from schedengine.lr.trace import NOTE
 from schedengine.policies.lr import LRPolicy
@@ -126,10 +127,9 @@ class Session:
 
     def recalibrate_(self, batches: int) -> None:
         """Give the model batch-norm statistics of so many training batches, without augmentation."""
-        batch, workers = self.settings.batch_size, self.settings.workers
-        loader = self.data.loader("train", batch_size=batch, shuffle=True, seed=self.settings.seed, workers=workers)
-        with self.compute.autocast():
-            recalibrate_(self.network, (images for images, _ in islice(self.compute.batches(loader), batches)))
+        loader = _train_loader(self.data, replace(self.settings, augment=False))
+        with self.compute.autocast():  # not compiled: every change of a mode or a momentum would compile anew
+            recalibrate_(self.model, (images for images, _ in islice(self.compute.batches(loader), batches)))
 
     def counts(self) -> list[Count]:
         """Zeros of every weight that pruners selected, or could have."""
@@ -154,8 +154,26 @@ class Session:
         """Whether the schedule names its own learning rates throughout, so that the settings' rate is never used."""
         policies = [policy for policy in self.scheduler.policies if isinstance(policy, LRPolicy)]
         starts = [window.start for policy in policies for window in policy.own.windows]
-        names_rate = (isinstance(policy.schedule, Shape) and policy.schedule.from_ is not None for policy in policies)
-        return Moment() in starts and all(names_rate)
+        rates = [policy.schedule for policy in policies]
+        rates += [] if self.schedule.trace is None else [self.schedule.trace.lr]
+        names_rate = (isinstance(rate, Shape) and rate.from_ is not None for rate in rates)
+        is_made = (isinstance(rate, Retraining) for rate in rates)  # from the others, or from the trace of the weights
+        return Moment() in starts and all(named or made for named, made in zip(names_rate, is_made))
+
+    def dense_training(self) -> str:
+        """In words, the training that retraining rates are made from; empty where the schedule has no such rates."""
+        policies = [policy for policy in self.scheduler.policies if isinstance(policy, LRPolicy)]
+        trace = self.scheduler.trace
+        if trace is None or not any(isinstance(policy.schedule, Retraining) for policy in policies):
+            return ""
+        first = self.dense_until() or 0
+        own = [f"{first} epochs of this run"] if first else []
+        if trace.epochs > first:
+            noted = self.settings.weights is not None and trace_of(self.settings.weights) is not None
+            source = "the header of the weights" if noted else "the schedule"
+            own.insert(0, f"{float(trace.epochs) - first:g} by {source}")
+        rates = f"rates {trace.highest:.4g} to {trace.lowest:.4g}"
+        return f"{float(trace.epochs):g} epochs ({', then '.join(own)}), {rates}"
 
     def notes(self) -> dict[str, str]:
         """For the header of a file of weights: the learning rates of their dense training."""

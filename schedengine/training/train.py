@@ -58,6 +58,7 @@ class _Training:
         self.dense: Scores | None = None
         self.dense_until = session.dense_until()
         self.cuts = CutWatch(session)
+        self.highest_rate = 0.0
 
     def run(self) -> Report:
         done = self._restore()
@@ -94,6 +95,7 @@ class _Training:
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         session, start = self.session, time.perf_counter()
+        self.highest_rate = 0.0
         reseed(session.settings.seed, "epoch", epoch)
         losses = train_epoch(
             session.network,
@@ -109,7 +111,7 @@ class _Training:
         evaluation, counts = session.evaluate("validation"), session.counts()
         if epoch + 1 == self.dense_until:
             self.dense = {"validation": evaluation, "test": session.evaluate("test")}
-        self.best.consider(session.model, epoch, session.sparsity(counts), evaluation, session.notes())
+        self.best.consider(session.model, epoch, session.sparsity(counts), evaluation, session.notes)
         row = self._row(epoch, losses, evaluation, counts, time.perf_counter() - start)
         session.scheduler.on_epoch_end(epoch, metrics=evaluation.metrics() if evaluation else {})
         effect = self.cuts.ended(epoch, evaluation)
@@ -120,6 +122,8 @@ class _Training:
         return row
 
     def _stepped(self) -> None:
+        rate = self.session.optimizer.param_groups[0]["lr"]
+        self.highest_rate = max(self.highest_rate, float(rate))
         for watch in self.watches:
             watch.step()
 
@@ -136,6 +140,7 @@ class _Training:
             "epoch": epoch,
             "phase": session.phase(epoch),
             "lr": float(session.optimizer.param_groups[0]["lr"]),
+            "lr_highest": self.highest_rate,
             "train_loss": losses[0],
             "penalty": losses[1],
             "val_loss": evaluation.loss if evaluation else None,
@@ -150,7 +155,7 @@ class _Training:
         """Measure the final weights again: cuts at the end of the run come after its last evaluation."""
         session = self.session
         after, sparsity = self._scores(), session.sparsity(session.counts())
-        self.best.consider(session.model, session.epochs - 1, sparsity, after["validation"], session.notes())
+        self.best.consider(session.model, session.epochs - 1, sparsity, after["validation"], session.notes)
         save_weights(session.model, self.folder.path / "model.safetensors", session.notes())
         result = report(session, self.dense, self._dense_note(), after, self.best.at(sparsity), self.cuts.effects)
         self.folder.write("result.json", result.plain())

@@ -91,12 +91,19 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def read_notes(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What a safetensors file says in its header beside its tensors; nothing for other kinds of file."""
+    """What a safetensors file says in its header beside its tensors; nothing for other kinds of file.
+
+    Raises:
+        ModelError: damaged.
+    """
     file = Path(path)
     if not _is_safetensors(file):
         return {}
-    with safe_open(file, framework="pt") as opened:
-        return dict(opened.metadata() or {})
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except SafetensorError as problem:
+        raise ModelError(f"damaged safetensors file: {problem}") from problem
 
 
 def _absent(file: Path) -> str:

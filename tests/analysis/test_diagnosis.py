@@ -214,7 +214,7 @@ policies:
 def test_retraining_rates_without_any_dense_training_are_an_error() -> None:
     found = check_schedule(ONE_SHOT, network())
     (error,), (note,) = told(found), told(found, "note")
-    assert error.startswith("LLR: its rates come from those of the dense training, and there is none")
+    assert error.startswith("LLR: its rates come from those of a dense training, and none is known")
     assert "give --weights" in note
 
 

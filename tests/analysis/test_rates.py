@@ -104,7 +104,7 @@ def test_the_training_before_the_run_comes_first() -> None:
 
 
 def test_without_any_training_there_is_nothing_to_start_from() -> None:
-    with pytest.raises(SchedEngineError, match="there is none: nothing trains before the first cut"):
+    with pytest.raises(SchedEngineError, match="none is known: nothing trains before the first cut"):
         Rates([], [], STEPS, Background(first_cut=0)).past(0)
 
 

@@ -97,7 +97,7 @@ policies: [{pruner: once, at: retrain}, {lr_scheduler: retrain, during: retrain}
 
 def test_weights_with_a_trace_are_a_dense_training(check: Run, tmp_path: Path) -> None:
     code, out, _ = check(RETRAINED)
-    assert code == 1 and "LRW: its rates come from those of the dense training, and there is none" in out
+    assert code == 1 and "LRW: its rates come from those of a dense training, and none is known" in out
     save_weights(build_model("digits_cnn"), tmp_path / "w.safetensors", {NOTE: Trace([0.1] * 3, 1).to_text()})
     assert check(RETRAINED, "--weights", tmp_path / "w.safetensors")[0] == 0
 

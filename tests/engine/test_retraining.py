@@ -212,7 +212,7 @@ def test_a_file_without_phases_is_told_of_a_missing_dense_training_when_it_is_bo
         "lr_schedulers": {"again": {"class": "LLR"}},
         "policies": [{"pruner": "p", "at": "start"}, {"lr_scheduler": "again", "during": "run"}],
     }
-    with pytest.raises(SchedEngineError, match=r"policies\[1\]: LLR: .* there is none"):
+    with pytest.raises(SchedEngineError, match=r"policies\[1\]: LLR: .* none is known"):
         rates(written, epochs=3)
     assert rates(written, epochs=1, trace=Trace([0.2], 1))[0] == 0.2
 
@@ -325,3 +325,19 @@ def test_the_lottery_tickets_cycles_repeat_the_rates_of_the_dense_training() -> 
     del written["lr_schedulers"]["again"]
     seen = rates(written)
     assert seen[:16] == seen[16:32] == seen[32:48]
+
+
+def test_a_loop_that_leaves_out_the_callback_before_the_update_has_a_trace_too() -> None:
+    model = small_model()
+    optimizer = sgd(model, lr=0.3)
+    scheduler = load_schedule({"version": 2, "policies": []}).bind(model, optimizer, epochs=1)
+    scheduler.on_epoch_begin(0)
+    for step in range(2):
+        scheduler.on_minibatch_begin(0, step, 2)
+        scheduler.on_minibatch_end(0, step, 2)
+    assert scheduler.trace == Trace([0.3, 0.3], 2)
+
+
+def test_a_trace_that_is_a_list_is_refused() -> None:
+    with pytest.raises(SchedEngineError, match=r"Trace\(rates, steps_per_epoch\); got \[0.1\]"):
+        load_schedule({"version": 2, "policies": []}).bind(small_model(), epochs=1, trace=[0.1])  # type: ignore[arg-type]

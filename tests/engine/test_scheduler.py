@@ -301,6 +301,20 @@ def test_a_parametrization_that_fills_zeros_again_is_an_error() -> None:
         scheduler.on_epoch_end(0)
 
 
+def test_distillers_entry_point_takes_over_the_trace_of_the_dense_training(tmp_path: Any) -> None:
+    path, model = tmp_path / "s.yaml", small_model()
+    path.write_text("version: 2\npolicies: []\n")
+    dense = file_config(model, sgd(model), path, epochs=1)
+    train(dense, model, sgd(model))
+    path.write_text(
+        "version: 2\npruners: {p: {sparsity: 0.5}}\nlr_schedulers: {again: {class: LLR}}\n"
+        "policies: [{pruner: p, at: start}, {lr_scheduler: again, during: run}]\n"
+    )
+    pruning = file_config(model, sgd(model), path, dense, epochs=1)
+    train(pruning, model, sgd(model))
+    assert pruning.trace == dense.trace
+
+
 def test_distillers_entry_point_takes_over_masks_and_epoch(tmp_path: Any) -> None:
     path = tmp_path / "s.yaml"
     path.write_text("version: 2\npruners: {p: {sparsity: 0.5}}\npolicies: [{pruner: p, at: start}]\n")

@@ -28,6 +28,14 @@ def recorded(*noted: float, earlier: Trace | None = None) -> Recorder:
     return recorder
 
 
+def test_a_rate_on_a_device_is_read_from_it_once() -> None:
+    recorder, rate = Recorder(), torch.tensor(0.5)
+    recorder.record(0, optimizer(rate))
+    rate.fill_(0.25)
+    assert recorder.trace(1) == Trace([0.5], 1)
+    assert recorder._rates == [0.5] and recorder.state_dict()["own"].tolist() == [0.5]
+
+
 # --- the trace -------------------------------------------------------------------------------------------------------
 
 
@@ -92,23 +100,23 @@ def test_a_text_cut_short_is_refused() -> None:
 
 
 def test_nothing_recorded_is_no_trace() -> None:
-    assert Recorder().trace(4, 0.1) is None
+    assert Recorder().trace(4) is None
 
 
 def test_what_was_before_the_run_comes_first() -> None:
-    trace = recorded(0.2, 0.1, earlier=Trace([0.4, 0.3], 1)).trace(2, 0.1)
+    trace = recorded(0.2, 0.1, earlier=Trace([0.4, 0.3], 1)).trace(2)
     assert trace == Trace([0.4, 0.4, 0.3, 0.3, 0.2, 0.1], 2)
 
 
 def test_a_trace_can_end_before_a_step() -> None:
-    assert recorded(0.3, 0.2, 0.1).trace(1, 0.1, until=2) == Trace([0.3, 0.2], 1)
-    assert recorded(0.3, 0.2, 0.1).trace(1, 0.1, until=9) == Trace([0.3, 0.2, 0.1], 1)
+    assert recorded(0.3, 0.2, 0.1).trace(1, until=2) == Trace([0.3, 0.2], 1)
+    assert recorded(0.3, 0.2, 0.1).trace(1, until=9) == Trace([0.3, 0.2, 0.1], 1)
 
 
 def test_a_loop_that_goes_back_writes_over_what_it_wrote() -> None:
     recorder = recorded(0.3, 0.2, 0.1)
     recorder.record(1, optimizer(0.5))
-    assert recorder.trace(1, 0.1) == Trace([0.3, 0.5], 1)
+    assert recorder.trace(1) == Trace([0.3, 0.5], 1)
 
 
 def test_a_tensor_rate_is_copied_where_it_is() -> None:
@@ -117,7 +125,7 @@ def test_a_tensor_rate_is_copied_where_it_is() -> None:
     recorder.record(0, owner)
     rate.fill_(0.25)
     recorder.record(1, owner)
-    assert recorder.trace(1, 0.1) == Trace([0.5, 0.25], 1)
+    assert recorder.trace(1) == Trace([0.5, 0.25], 1)
 
 
 def test_a_recorder_goes_on_from_its_state() -> None:
@@ -127,9 +135,16 @@ def test_a_recorder_goes_on_from_its_state() -> None:
     again = Recorder()
     again.load_state_dict(torch.load(file, weights_only=True))
     again.record(2, optimizer(0.05))
-    assert again.trace(1, 0.1) == Trace([0.4, 0.2, 0.1, 0.05], 1)
+    assert again.trace(1) == Trace([0.4, 0.2, 0.1, 0.05], 1)
 
 
 def test_a_damaged_state_is_refused() -> None:
     with pytest.raises(CheckpointError, match="learning-rate trace is damaged"):
         Recorder().load_state_dict({"own": None, "earlier": None})
+
+
+def test_the_warm_up_of_a_training_that_was_appended_is_not_its_smallest_rate() -> None:
+    joined = Trace([0.2, 0.1], 1).then(Trace([0.0, 0.1, 0.05], 1))
+    assert (joined.lowest, joined.highest, joined.epochs) == (0.05, 0.2, 5)
+    assert Trace.from_text(joined.to_text()).lowest == 0.05
+    assert joined.at(2).starts == (0, 4)

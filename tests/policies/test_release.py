@@ -9,7 +9,7 @@ import pytest
 from loops import sgd, small_model, train
 from torch import nn
 
-from schedengine import PruningScheduler, load_schedule
+from schedengine import EffectError, PruningScheduler, load_schedule
 
 MODES = ["zero", "hidden", "dense"]
 
@@ -67,3 +67,15 @@ def test_other_pruners_masks_stay() -> None:
 def test_the_trace_of_the_dense_training_does_not_go_on_after_a_release() -> None:
     _, scheduler = run({"pruner": "p", "at": 1}, {"release": "p", "at": 2})
     assert scheduler.trace is not None and scheduler.trace.epochs == 1
+
+
+def test_a_second_release_has_nothing_to_take_away() -> None:
+    document = {
+        "version": 2,
+        "pruners": {"p": {"sparsity": 0.5}},
+        "policies": [{"pruner": "p", "at": 0}, {"release": "p", "at": [1, 2]}],
+    }
+    model = small_model()
+    scheduler = load_schedule(document).bind(model, sgd(model), epochs=3)
+    with pytest.raises(EffectError, match="release of pruner 'p': it has no masks to take away"):
+        train(scheduler, model, sgd(model))

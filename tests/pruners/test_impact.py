@@ -9,10 +9,11 @@ import pytest
 import torch
 from loops import one_pruner, sgd, small_model
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from schedengine import PruningScheduler, load_schedule
 from schedengine.masks import MaskStore
-from schedengine.pruners.impact import Gauge, Impact, joint
+from schedengine.pruners.impact import Gauge, Impact, _gathered, joint
 from schedengine.selection import ParameterTable
 
 MODES = ["zero", "hidden", "dense"]
@@ -142,8 +143,28 @@ def test_a_gauge_reads_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(reads) == 1
 
 
+@pytest.mark.parametrize(("devices", "home"), [(("cuda", "cpu"), "cuda"), (("mps", "mps"), "cpu")])
+def test_norms_are_gathered_from_several_devices_and_from_one_without_float64(devices: list[str], home: str) -> None:
+    with FakeTensorMode():
+        norm, count = torch.ones((), device=devices[0]), torch.ones((), dtype=torch.int64, device=devices[1])
+        found = _gathered([norm, count])
+    assert (found.device.type, found.dtype) == (home, torch.float64)
+
+
 def test_an_impact_survives_the_state() -> None:
     scheduler = cut_twice(counting())
     again = one_pruner({"sparsity": {"ramp": "list", "values": [0.5, 0.7]}}, {"at": [0, 1]}).bind(counting(), epochs=2)
     again.load_state_dict(scheduler.state_dict())
     assert again.cuts == scheduler.cuts
+
+
+def test_a_small_cut_of_a_large_layer_keeps_its_digits() -> None:
+    """1 % of a million weights near zero: the difference of two single-precision norms would have lost them."""
+    values = torch.linspace(-1, 1, 1_000_000)
+    layer = nn.Linear(1_000_000, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(values[None])
+    scheduler = one_pruner({"sparsity": 0.01}, {"at": 0}).bind(layer, epochs=1)
+    scheduler.on_epoch_begin(0)
+    removed = values.double().abs().sort().values[:10_000]
+    assert scheduler.cuts[0].impact.loss == pytest.approx(float(removed.norm()), rel=1e-4)

@@ -84,7 +84,9 @@ def test_a_budget_too_small_is_an_error_with_its_line() -> None:
     text = (
         "version: 2\nphases:\n  - {name: dense, epochs: 60}\n  - {name: cycle, epochs: 10, repeat: 4}\npolicies: []\n"
     )
-    with pytest.raises(ScheduleError, match=r"3:3: phases: a budget of 4 epochs is too small for the phases, which need 5"):
+    with pytest.raises(
+        ScheduleError, match=r"3:3: phases: a budget of 4 epochs is too small for the phases, which need 5"
+    ):
         rescale(load_schedule(text), 4)
 
 
@@ -186,6 +188,21 @@ policies: [{lr_scheduler: drops, during: run}]
         rescale(load_schedule(text), 30)
 
 
+def test_a_window_that_gets_too_short_for_its_distances_in_steps_is_an_error_with_its_line() -> None:
+    text = (
+        "version: 2\nphases: [{name: dense, epochs: 60}]\npruners: {p: {sparsity: 0.5}}\npolicies:\n"
+        "  - {pruner: p, during: dense, until: 100st, every: 16st}\n"
+    )
+    message = r"5:5: policies\[0\]: with a budget of 6 epochs, 'every' \(16st\) is longer than the window"
+    with pytest.raises(ScheduleError, match=message):
+        rescale(load_schedule(text), 6)
+
+
+def test_a_length_that_is_not_that_of_the_phases_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="the phases last 100 epochs, and the run is to last 90; change one"):
+        rescaled(60, epochs=90)
+
+
 # --- properties ------------------------------------------------------------------------------------------------------
 
 
@@ -216,3 +233,10 @@ def test_the_epochs_are_those_of_the_budget(schedule: Schedule, budget: int) -> 
         assert "too small" in str(error)
     else:
         assert found.epochs == budget and len(expand(found.phases)) == len(expand(schedule.phases))
+
+
+def test_what_counts_whole_epochs_is_not_moved_into_one() -> None:
+    policies = [{"regularizer": "r", "during": "run", "from": 3, "until": 9, "every": 2}]
+    document = {"version": 2, "regularizers": {"r": {"penalty": "l1", "strength": 0.1}}, "policies": policies}
+    with pytest.raises(ScheduleError, match="a budget of 5 epochs its window begins or ends within an epoch"):
+        rescale(load_schedule(document), 5, 10)

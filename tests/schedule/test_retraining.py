@@ -52,6 +52,8 @@ def problem(text: str) -> str:
     ("{pruner: p, at: [{end: dense}, 6]}", DENSE, AGAIN),
     ("{pruner: p, during: run, from: 4}", DENSE, AGAIN),
     ("{pruner: p, during: cycle, every: 3st}", DENSE, AGAIN),
+    ("{pruner: p, during: run, from: 1, every: 0.5}", DENSE, AGAIN),  # cuts at epoch 4 too
+    ("{pruner: p, at: {end: dense}}", "{rewind: {shuffle: masks}, at: {end: dense}}", DENSE),
     (CUT, "{rewind: {weights: 0, clock: 0}, at: cycle}", "{lr_scheduler: dense, during: [dense, cycle]}"),
     (CUT, "{rewind: {clock: 3}, at: cycle}", "{lr_scheduler: drops, during: [dense, cycle]}"),
     (CUT, "{release: p, at: {end: cycle}}", DENSE),
@@ -107,7 +109,7 @@ def bound(*policies: str, rule: str = "LLR", **options: Any) -> str:
 @pytest.mark.parametrize("rule", ["FT", "LRW", "SLR", "CLR", "LLR", "ALLR"])
 def test_a_cut_before_any_training_leaves_a_rule_without_a_trace(rule: str) -> None:
     policies = ("{pruner: p, at: start}", "{lr_scheduler: again, during: dense}")
-    assert bound(*policies, rule=rule).startswith(f"9:5: policies[1]: {rule}: its rates come from those of the dense")
+    assert bound(*policies, rule=rule).startswith(f"9:5: policies[1]: {rule}: its rates come from those of a dense")
     assert bound(*policies, rule=rule, trace=Trace([0.1] * 4, 1)) == ""
 
 
@@ -134,9 +136,11 @@ def test_a_warm_up_longer_than_the_phase_is_told_before_training() -> None:
 
 
 @pytest.mark.parametrize(("trace", "message"), [
-    ("{epochs: 3, lr: {class: LLR}}", "LLR is no curve over time; use linear, cosine, step, ..."),
-    ("{epochs: 3, lr: {class: ReduceLROnPlateau}}", "ReduceLROnPlateau is no curve over time"),
-    ("{epochs: 0, lr: {class: linear}}", "trace.epochs: "),
+    ("{epochs: 3, lr: {class: LLR}}", "LLR does not say its rates alone; use constant, linear, "),
+    ("{epochs: 3, lr: {class: ReduceLROnPlateau}}", "ReduceLROnPlateau does not say its rates alone"),
+    ("{epochs: 3, lr: {class: ExponentialLR, gamma: 0.5}}", "ExponentialLR does not say its rates alone"),
+    ("{epochs: 3, lr: {class: linear}}", "began with is missing; write {class: linear, from: 0.1}"),
+    ("{epochs: 0, lr: {class: linear, from: 0.1}}", "trace.epochs: "),
     ("{lr: {class: linear}}", "trace: needs 'epochs'"),
     ("{epochs: 3, lr: {class: linaer}}", "did you mean linear"),
 ])  # fmt: skip
@@ -145,12 +149,14 @@ def test_a_trace_that_is_none_is_refused(trace: str, message: str) -> None:
     assert found.startswith("2:") and message in found
 
 
-def test_rates_that_move_once_an_epoch_are_traced_at_every_step() -> None:
-    schedule = load_schedule(
-        {"version": 2, "trace": {"epochs": 3, "lr": {"class": "ExponentialLR", "gamma": 0.5}}, "policies": []}
+def test_a_trace_whose_curve_does_not_fit_is_told_before_training() -> None:
+    text = (
+        HEAD.replace("pruners:", "trace: {epochs: 9, lr: {class: cosine, from: 0.1, warmup: 10}}\npruners:")
+        + f"  - {CUT}\n"
     )
-    assert schedule.trace is not None
-    assert list(schedule.trace.at(2, base=0.4).rates) == pytest.approx([0.4, 0.4, 0.2, 0.2, 0.1, 0.1])
+    model = small_model()
+    with pytest.raises(ScheduleError, match=r"5:\d+: trace.lr: a warm-up of 20 ticks does not fit into a span of 18"):
+        load_schedule(text).bind(model, sgd(model), steps_per_epoch=2)
 
 
 # --- rewinding and releasing -----------------------------------------------------------------------------------------
@@ -161,22 +167,35 @@ def test_rates_that_move_once_an_epoch_are_traced_at_every_step() -> None:
     [
         ((CUT, "{rewind: {weights: 5}, at: cycle}"),
          "9:24: policies[1].rewind.weights: goes back to the weights of epoch 5, and does so at epoch 4, before them"),
+        ((CUT, "{rewind: {clock: 9}, at: cycle}", "{lr_scheduler: dense, during: [dense, cycle]}"),
+         "9:22: policies[1].rewind.clock: goes back to epoch 9 of the rates, and the dense phase ends at epoch 4"),
+        ((CUT, "{release: p, at: cycle}"),
+         "9:14: policies[1].release: takes the masks of 'p' away at epoch 4, where it has just cut; "
+         "name a later phase"),
         ((CUT, "{rewind: {clock: 2}, at: cycle}", DENSE),
          "9:22: policies[1].rewind.clock: acts at epoch 4, and no learning rate's window begins there"),
         ((CUT, "{rewind: {clock: 2}, at: cycle}", AGAIN),
-         "9:22: policies[1].rewind.clock: 'again', which begins at epoch 4, has a clock of its own; remove one"),
+         "9:22: policies[1].rewind.clock: 'again', which begins at epoch 4, fits its rates into the phase by itself"),
         ((CUT, "{rewind: {clock: 2}, at: cycle}", "{lr_scheduler: dense, during: cycle, clock: run}"),
          "9:22: policies[1].rewind.clock: 'dense', which begins at epoch 4, counts from the start of the run"),
         ((CUT, "{rewind: {clock: 3st}, at: cycle}", "{lr_scheduler: drops, during: cycle}"),
          "9:22: policies[1].rewind.clock: 'drops', which begins at epoch 4, counts whole epochs, and the clock is to"),
         ((CUT, "{rewind: {shuffle: masks}, at: 2}"),
          "9:24: policies[1].rewind.shuffle: acts at epoch 2, before the first cut, and there are no masks yet"),
+        (("{rewind: {shuffle: masks}, at: cycle}", CUT), "8:24: policies[0].rewind.shuffle: acts at epoch 4, before"),
+        ((CUT, "{rewind: {weights: 4}, at: {end: dense}}"),
+         "9:24: policies[1].rewind.weights: goes back to the weights of epoch 4, and does so at epoch 4, before them"),
+        (("{pruner: p, at: 9st}", "{rewind: {weights: 50%}, at: cycle}"),
+         "9:24: policies[1].rewind.weights: is a share of the dense phase, which ends at 9 steps, not at an epoch"),
         ((CUT, "{rewind: {}, at: cycle}"), "9:14: policies[1].rewind: says nothing; give 'weights'"),
         ((CUT, "{rewind: {weights: 1}, during: cycle}"), "9:5: policies[1]: 'rewind' happens at instants; use 'at'"),
         ((CUT, "{release: q, at: cycle}"), "9:15: policies[1].release: there is no pruner 'q' in 'pruners'"),
         ((CUT, "{release: p, during: cycle}"), "9:5: policies[1]: 'release' happens at instants; use 'at'"),
         ((CUT, "{release: p, at: 3}"),
          "9:15: policies[1].release: takes the masks of 'p' away at epoch 3, and its first cut is at epoch 4"),
+        (("{release: p, at: cycle}", CUT),
+         "8:15: policies[0].release: takes the masks of 'p' away at epoch 4, and its first cut is at epoch 4, which"),
+        ((CUT, "{release: p, at: {end: dense}}"), "9:15: policies[1].release: takes the masks of 'p' away at epoch 4"),
         (("{release: p, at: 3}",),
          "8:15: policies[0].release: takes the masks of 'p' away at epoch 3, and no policy cuts with it"),
         ((CUT, "{release: p, rewind: {weights: 0}, at: 3}"), "9:5: policies[1]: a policy has one of pruner, "),

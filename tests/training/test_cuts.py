@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,22 @@ def test_accuracy_after_going_back_in_weights_is_not_that_of_the_cut(start: Star
     folder, session = start(text, epochs=2)
     (effect,) = train(folder, session).cuts
     assert (effect.after, effect.stability) == (None, None)
-    assert effect.norm_drop > 0
+    assert effect.before is not None and effect.norm_drop > 0
+
+
+def test_at_the_end_of_an_epoch_too(start: Start) -> None:
+    folder, session = start(AT_END.replace("at: end}]", "at: end}, {rewind: {weights: 0}, at: end}]"), epochs=1)
+    (effect,) = train(folder, session).cuts
+    assert effect.before is not None and effect.after is None
+
+
+def test_batch_norms_are_never_recalibrated_with_a_single_image(start: Start) -> None:
+    _, session = start(AT_START, epochs=1)
+    session.settings = replace(session.settings, batch_size=len(session.data.train) - 1)
+    sizes: list[int] = []
+    session.model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    session.recalibrate_(3)
+    assert sizes == [session.settings.batch_size]
 
 
 def test_measuring_changes_nothing_of_the_training(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

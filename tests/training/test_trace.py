@@ -11,6 +11,7 @@ from schedengine.errors import ModelError, ScheduleError
 from schedengine.lr.trace import NOTE, Trace
 from schedengine.training.run import RunFolder
 from schedengine.training.session import Session
+from schedengine.training.trace import trace_of
 from schedengine.training.train import train
 from schedengine.zoo.models import build_model
 from schedengine.zoo.weights import read_notes, save_weights
@@ -55,7 +56,7 @@ def test_a_run_from_such_weights_reads_them_back_and_passes_them_on(start: Start
 
 def test_foreign_weights_without_a_trace_are_told_what_is_missing(start: Start, tmp_path: Path) -> None:
     save_weights(build_model("digits_cnn", classes=10, channels=3), tmp_path / "w.safetensors", {})
-    with pytest.raises(ScheduleError, match=r"asked.yaml:6:.*the weights carry no trace.*'trace: "):
+    with pytest.raises(ScheduleError, match=r"asked.yaml:6:.*none is known.*'trace: "):
         start(RETRAIN, weights=str(tmp_path / "w.safetensors"))
 
 
@@ -64,6 +65,20 @@ def test_a_damaged_trace_names_its_file(start: Start, tmp_path: Path) -> None:
     save_weights(model, tmp_path / "w.safetensors", {NOTE: "{"})
     with pytest.raises(ModelError, match=r"w.safetensors: its learning-rate trace \(lr_trace\) is damaged"):
         start(RETRAIN, weights=str(tmp_path / "w.safetensors"))
+
+
+def test_a_damaged_header_is_told_too(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(build_model("digits_cnn", classes=10, channels=3), path, {})
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ModelError, match=r"w.safetensors: damaged safetensors file: "):
+        trace_of(path)
+
+
+def test_the_rate_of_the_run_has_no_say_where_all_rates_come_from_the_trace(start: Start, tmp_path: Path) -> None:
+    path = trained(start, tmp_path)
+    _, session = start(RETRAIN, weights=path)
+    assert session.ignores_lr()
 
 
 def test_a_budget_rescales_the_schedule_of_the_run(start: Start) -> None:
