@@ -71,4 +71,4 @@ def test_without_its_plugin_the_criterion_is_unknown() -> None:
 
 def test_the_schema_shows_what_plugins_register() -> None:
     plain, extended = (CliRunner().invoke(app, ["schema", *more]).stdout for more in ([], ["--plugin", "my_criteria"]))
-    assert "largest" not in plain and "Large weights go first." in extended
+    assert '"largest"' not in plain and "Large weights go first." in extended
