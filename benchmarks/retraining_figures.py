@@ -64,9 +64,10 @@ def rules(table: pandas.DataFrame) -> Figure:
 
 @look()
 def peaks(table: pandas.DataFrame) -> Figure:
-    """Top-1 over the peak of a linear schedule, a panel a setting, with the peaks of the adaptive rules."""
+    """Top-1 over the peak of a linear schedule, with the adaptive rules' peaks; a panel a setting of several peaks."""
     linear = table[table["method"] == "linear"]
-    settings = sorted({(row.sparsity, row.budget) for row in linear.itertuples()})
+    counts = linear.groupby(["sparsity", "budget"])["peak"].nunique()
+    settings = sorted(setting for setting, peaks in counts.items() if peaks > 2)
     picture, panels = grid(len(settings), columns=2, panel=(3.3, 2.6))
     for axes, (sparsity, budget) in zip(panels, settings, strict=True):
         here = linear[(linear["sparsity"] == sparsity) & (linear["budget"] == budget)]
@@ -74,7 +75,7 @@ def peaks(table: pandas.DataFrame) -> Figure:
         axes.plot(found.index, found, **style(0))
         for drop, name in zip(DROPS.get(sparsity, ()), ("ALLR", "Layerwise")):
             axes.axvline(0.1 * drop, color=GREY, linewidth=0.8, linestyle="--")
-            axes.text(0.1 * drop, found.min(), f" {name}", fontsize=7, rotation=90, color=GREY, va="bottom", ha="right")
+            axes.text(0.1 * drop, found.min(), f" {name}", fontsize=7, rotation=90, color=GREY, va="bottom", ha="left")
         axes.set(xscale="log", xlabel="peak of the linear schedule", ylabel=axis_label("top1"))
         axes.set_xticks(list(found.index), [f"{peak:g}" for peak in found.index])
         axes.minorticks_off()
