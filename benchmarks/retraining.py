@@ -97,9 +97,11 @@ def scratch(arguments: argparse.Namespace) -> Iterator[Job]:
     for seed in SEEDS:
         says = {"method": "dense", "sparsity": 0.0, "budget": 20, "seed": seed}
         yield Job(f"dense_{seed}", DENSE, says, (*data, "--seed", str(seed)))
-        for name in ("bimp", "bimp_layerwise", "gmp", "gmp_cyclic"):
-            text = (SCHEDULES / f"{name.removesuffix('_layerwise')}.yaml").read_text()
+        for name in ("bimp", "bimp_layerwise", "gmp", "gmp_cyclic", "bimp_short"):
+            text = (SCHEDULES / f"{name.removesuffix('_layerwise').removesuffix('_short')}.yaml").read_text()
             text = text.replace("class: ALLR", "class: LayerwiseALLR") if name == "bimp_layerwise" else text
+            if name == "bimp_short":  # less dense training, longer cycles
+                text = text.replace("dense, epochs: 10", "dense, epochs: 5").replace("total: 10", "total: 15")
             says = {"method": name, "sparsity": 0.95, "budget": 20, "seed": seed}
             yield Job(f"{name}_{seed}", text, says, (*data, "--seed", str(seed)))
 
