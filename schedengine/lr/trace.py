@@ -49,8 +49,7 @@ class Trace:
         return f"<Trace of {float(self.epochs):.4g} epochs, rates {self.highest:.4g} to {self.lowest:.4g}>"
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, Trace) and self.steps_per_epoch == other.steps_per_epoch
-        return same and isinstance(other, Trace) and self.rates == other.rates
+        return isinstance(other, Trace) and (self.steps_per_epoch, self.rates) == (other.steps_per_epoch, other.rates)
 
     __hash__ = None  # type: ignore[assignment]  # as an array
 
