@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchem
 from torch import Tensor, nn
 
 from schedengine.errors import Problem, ScheduleError, did_you_mean
+from schedengine.zoo.old_names import present_name
 
 DEFAULT_TYPES = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Linear")
 """Modules whose weight is prunable by default. Biases and normalisation are pruned only when named in full."""
@@ -111,6 +112,8 @@ class ParameterTable:
     def find(self, name: str) -> str | None:
         """The normalised name of what a user calls ``name``: exact first, then normalised, tied names included.
 
+        Where nothing fits, a name that torchvision has given up finds what carries another name now.
+
         Raises:
             ValueError: two parameters normalise to it.
         """
@@ -121,7 +124,7 @@ class ParameterTable:
         short = normalise(name)
         if short in self._ambiguous:
             raise ValueError(f"{name!r} fits {' and '.join(self._ambiguous[short])}; write one of these in full")
-        return self._written.get(short)
+        return self._written.get(short) or self._written.get(present_name(short))
 
     def is_named_by_patterns(self, name: str) -> bool:
         """Whether globs and patterns may pick it: two dimensions or more, and not of a normalisation layer."""

@@ -98,3 +98,8 @@ def resnet44_cifar(classes: int = 10, channels: int = 3) -> CifarResNet:
 def resnet56_cifar(classes: int = 10, channels: int = 3) -> CifarResNet:
     """ResNet-56: nine blocks a stage."""
     return CifarResNet(9, classes, channels)
+
+
+def resnet110_cifar(classes: int = 10, channels: int = 3) -> CifarResNet:
+    """ResNet-110: eighteen blocks a stage."""
+    return CifarResNet(18, classes, channels)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedengine.errors import ModelError
+from schedengine.zoo.detection import detectors
 from schedengine.zoo.factory import is_reference
 from schedengine.zoo.models import MODELS, torchvision_models
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple[int, ...]
-_OURS: dict[str, Shape] = {"digits": (1, 8, 8), "cifar": (3, 32, 32)}
-"""By a part of the name."""
+_OURS: dict[str, Shape] = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar": (3, 32, 32)}
+"""By a part of the name; the others are for ImageNet."""
+_IMAGENET: Shape = (3, 224, 224)
+_WORDS = {"word_lm": 35}
+"""Models that take a text, and the length of an example."""
 _MOST = 2**31
 _FORM = "write CxHxW, as in 3x32x32; several inputs by several options; whole numbers as in 128:int"
 
@@ -33,7 +37,8 @@ def example_inputs(
         device: ``cpu`` or ``meta``.
 
     Returns:
-        Tensors (1, ...); None if no shape is given and the name says nothing (a factory of the user's).
+        Tensors (1, ...), of a text (length, 1); None if no shape is given and the name says nothing: a factory of the
+        user's, or a detection model, which takes a list of images.
 
     Raises:
         ModelError: a shape that cannot be read, or no such model.
@@ -50,6 +55,8 @@ def example_inputs(
         kinds = {False: torch.float32, True: torch.int64}
         written = [_parse(text) for text in shapes]
         return tuple(torch.zeros(1, *shape, dtype=kinds[whole], device=device) for shape, whole in written)
+    if model_name in _WORDS:
+        return (torch.zeros(_WORDS[model_name], 1, dtype=torch.int64, device=device),)
     usual = usual_shape(model_name)
     if usual is None:
         return None
@@ -65,9 +72,11 @@ def usual_shape(model_name: str) -> Shape | None:
     Raises:
         ModelError: no such model.
     """
+    if is_reference(model_name) or model_name in _WORDS:
+        return None
     if model_name in MODELS:
-        return next(shape for part, shape in _OURS.items() if part in model_name)
-    if is_reference(model_name):
+        return next((shape for part, shape in _OURS.items() if part in model_name), _IMAGENET)
+    if model_name in detectors():
         return None
     weights = torchvision_models(model_name).get_model_weights(model_name)
     size = min(one.transforms.keywords["crop_size"] for one in weights)

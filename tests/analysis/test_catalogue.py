@@ -48,6 +48,7 @@ def test_a_class_of_a_plugins_is_listed(monkeypatch: pytest.MonkeyPatch) -> None
 def test_models_say_what_they_take() -> None:
     found = list_names("models").set_index("name")["meaning"]
     assert found["digits_cnn"] == "ships; takes 1x8x8" and found["inception_v3"] == "torchvision's; takes 3x299x299"
+    assert found["word_lm"] == "ships; takes words" and "takes images with boxes" in found["maskrcnn_resnet50_fpn"]
 
 
 def test_an_unknown_kind_gets_all_kinds() -> None:

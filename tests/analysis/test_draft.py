@@ -16,18 +16,26 @@ from schedengine.selection import ParameterTable
 from schedengine.zoo.inputs import example_inputs
 from schedengine.zoo.models import MODELS, build_model
 
+FAMILIES = [name for name in MODELS if "_cifar" not in name and name != "word_lm"]
+FAMILIES += ["resnet20_cifar", "plain20_cifar", "preact_resnet20_cifar", "vgg11_bn_cifar", "simplenet_cifar"]
+
 
 def draft(name: str, method: str = "agp", epochs: int = 12) -> str:
     return draft_schedule(build_model(name, meta=True), name, method=method, epochs=epochs)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", [*MODELS, "resnet18", "mobilenet_v2", "vit_b_16"])
+@pytest.mark.parametrize("name", [*FAMILIES, "resnet18", "mobilenet_v2", "vit_b_16"])
 def test_every_method_fits_every_model(name: str, method: str) -> None:
     model = build_model(name, meta=True)
     schedule = load_schedule(draft(name, method))
     scheduler = schedule.bind(model, torch.optim.SGD(model.parameters(), lr=0.1), steps_per_epoch=20)
     assert scheduler.total_epochs == 12
+
+
+def test_a_network_without_filters_beside_its_classifier_is_told_so() -> None:
+    with pytest.raises(ModelError, match="no layer whose filters could go beside the classifier; try --method agp"):
+        draft("word_lm", "filters")
 
 
 @pytest.mark.parametrize("method", METHODS)

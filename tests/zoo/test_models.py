@@ -33,10 +33,44 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "own_models"
 
 
-@pytest.mark.parametrize("name", MODELS)
+SIZES = {"digits": 8, "mnist": 28, "cifar": 32}
+IMAGE_MODELS = [name for name in MODELS if name != "word_lm"]
+
+
+def size_of(name: str) -> int:
+    return next((size for part, size in SIZES.items() if part in name), 224)
+
+
+@pytest.mark.parametrize("name", IMAGE_MODELS)
 def test_every_model_of_ours_takes_its_classes_and_channels(name: str) -> None:
-    model = build_model(name, classes=5, channels=2)
-    assert model(torch.zeros(2, 2, 8, 8)).shape == (2, 5)
+    model = build_model(name, classes=5, channels=2, meta=True)
+    assert model(torch.zeros(2, 2, size_of(name), size_of(name), device="meta")).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet8_cifar", 8),
+        ("plain20_cifar", 8),
+        ("preact_resnet20_cifar", 8),
+        ("vgg11_cifar", 32),
+        ("vgg11_bn_cifar", 32),
+        ("simplenet_cifar", 32),
+        ("simplenet_mnist", 28),
+        ("alexnet_bn", 64),
+        ("mobilenet_025", 32),
+        ("preact_resnet18", 32),
+        ("preact_resnet50", 32),
+        ("resnext101_32x4d", 32),
+    ],
+)
+def test_a_loss_reaches_every_parameter_of_every_family(name: str, size: int) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, classes=3, channels=2)
+    torch.nn.functional.cross_entropy(model(torch.randn(4, 2, size, size)), torch.tensor([0, 1, 2, 0])).backward()  # type: ignore[no-untyped-call]
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), parameter_name
+        assert parameter.grad.count_nonzero(), parameter_name
 
 
 @pytest.mark.parametrize(("name", "count"), [("resnet20_cifar", 272_474), ("resnet56_cifar", 855_770)])
