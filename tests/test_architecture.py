@@ -30,6 +30,7 @@ DOORS = {
     "typer": "cli/",
     "matplotlib": "reports/",
     "ray": "distributed/",
+    "torch_pruning": "export/graph.py",
     "tensorboard": "integrations/",
     "torch.utils.tensorboard": "integrations/",
 }
