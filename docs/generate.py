@@ -9,11 +9,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from schedengine import regularizers
 from schedengine.analysis.catalogue import arguments, entries
 from schedengine.criteria import CRITERIA
 from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
 from schedengine.policies.rewind import Rewind
+from schedengine.policies.thinning import Thin
 from schedengine.pruners import THRESHOLDS, UPDATES
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import Registry
@@ -26,18 +28,18 @@ from schedengine.sparsity import ALLOCATIONS, RAMPS
 
 PAGE = Path(__file__).parent / "yaml.md"
 SCHEMA = Path(__file__).parent.parent / "schedules" / "schedule.schema.json"
-_NOTES = {"kwargs": " (blocks)"}
 SECTIONS: list[tuple[str, str, type, list[Registry]]] = [
     ("phases", "Stretches of the run, in order.", Phase, []),
     (
         "pruners",
-        "Instances by name. One of `sparsity` and `threshold` is needed.",
+        "Instances by name. One of `sparsity` and `threshold` is needed, but for `{keep: [N, M]}`.",
         Pruner,
         [CRITERIA, GRANULARITIES, ALLOCATIONS, RAMPS, THRESHOLDS, UPDATES],
     ),
-    ("regularizers", "Instances by name.", Regularizer, [PENALTIES, STRENGTHS]),
+    ("regularizers", "Instances by name.", Regularizer, [PENALTIES, STRENGTHS, regularizers.THRESHOLDS]),
     ("policies", "In the order in which they act at one instant.", Policy, []),
     ("rewind", "Of a policy: `{rewind: {weights: 2, clock: 2}, at: cycle}`. One of its keys or more.", Rewind, []),
+    ("thin", "Of a policy: `{thin: filters, at: tune}`, or with its keys `{thin: {what: all}, at: tune}`.", Thin, []),
     (
         "trace",
         "How the weights were trained before this run, for the retraining rates (FT, LRW, SLR, CLR, LLR, ALLR,\n"
@@ -98,20 +100,17 @@ def _table(cls: type) -> Iterator[str]:
 
 def _version_1() -> Iterator[str]:
     yield from ("", "## Version 1", "")
-    yield from ("Distiller's own files run as they are. Its classes, and what this version has of them:", "")
-    yield "| section | class | |"
-    yield "|---|---|---|"
-    for section, rows, later in (
-        ("pruners", distiller.PRUNERS, distiller.PRUNERS_LATER),
-        ("regularizers", distiller.REGULARIZERS, distiller.REGULARIZERS_LATER),
+    yield from ("Distiller's own files run as they are; [what becomes of its classes](from_distiller.md).", "")
+    yield "| section | classes |"
+    yield "|---|---|"
+    for section, rows in (
+        ("pruners", distiller.PRUNERS),
+        ("regularizers", distiller.REGULARIZERS),
+        ("extensions", distiller.EXTENSIONS),
     ):
-        for name, row in rows.items():
-            missing = ", ".join(f"`{key}`{_NOTES.get(key, '')}" for key in row.takes)
-            yield f"| `{section}` | `{name}` | yes{', without ' if missing else ''}{missing} |"
-        for name in later:
-            yield f"| `{section}` | `{name}` | not yet: an error with the line |"
-    yield "| `lr_schedulers` | every class above with a capital letter | yes; `PolynomialLR` is Distiller's |"
-    yield "| `extensions`, `quantizers` | all | not yet: an error with the line |"
+        yield f"| `{section}` | {', '.join(f'`{name}`' for name in rows)} |"
+    yield "| `lr_schedulers` | every class above with a capital letter; `PolynomialLR` is Distiller's |"
+    yield "| `quantizers` | not yet: an error with the line |"
 
 
 if __name__ == "__main__":

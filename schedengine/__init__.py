@@ -22,6 +22,7 @@ _PUBLIC = {
     "Trace": "schedengine.lr.trace",
     "dump": "schedengine.schedule.load",
     "file_config": "schedengine.schedule.load",
+    "load_pruned": "schedengine.export.pruned",
     "load_schedule": "schedengine.schedule.load",
 }
 __all__ = [
@@ -34,11 +35,13 @@ __all__ = [
     "__version__",
     "dump",
     "file_config",
+    "load_pruned",
     "load_schedule",
 ]
 
 if TYPE_CHECKING:
     from schedengine.errors import EffectError, SchedEngineError, ScheduleError
+    from schedengine.export.pruned import load_pruned
     from schedengine.lr.trace import Trace
     from schedengine.schedule.document import Schedule
     from schedengine.schedule.load import dump, file_config, load_schedule

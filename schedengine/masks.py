@@ -16,7 +16,7 @@ for the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from schedengine.errors import CheckpointError, ModelError, SchedEngineError
 from schedengine.selection import ParameterTable
 
+_PART = 1 << 16
 Mode = Literal["zero", "hidden", "dense", "forward"]
 
 
@@ -36,10 +37,13 @@ class Applied:
     Args:
         mode: what becomes of pruned weights, see the module.
         mask_gradients: also set the gradients of pruned weights to 0 before every update (mode ``hidden`` always does).
+        rescale: divide what is shown by the share of the weights that is kept, as dropout does; only where values are
+            kept (``hidden``, ``dense``), which are not scaled themselves.
     """
 
     mode: Mode = "zero"
     mask_gradients: bool = False
+    rescale: bool = False
 
 
 @dataclass
@@ -65,6 +69,8 @@ class MaskStore:
         self._groups: dict[str, list[_Group]] | None = None
         self.is_pending = False
         """Whether a mask was set that ``apply_`` has not applied yet."""
+        self.changes = 0
+        """How often a mask was set or taken away."""
         self._is_updating = False
 
     # --- the masks ---------------------------------------------------------------------------------------------------
@@ -90,6 +96,10 @@ class MaskStore:
         assert mask is not None
         return mask
 
+    def owners(self, name: str) -> list[str]:
+        """Whose masks a parameter has."""
+        return list(self._owned.get(name, {}))
+
     def owned(self, owner: str, name: str) -> Tensor | None:
         """The mask that one pruner has set."""
         return self._owned.get(name, {}).get(owner)
@@ -112,12 +122,14 @@ class MaskStore:
             self._owned.setdefault(name, {})[owner] = mask
         self.treat_(name, applied)
         self.is_pending = True
+        self.changes += 1
 
     @torch.no_grad()
     def drop_(self, owner: str) -> None:
         """Take one pruner's masks away: kept values show again, zeros stay 0 until the optimizer moves them."""
         for name in [name for name, owners in self._owned.items() if owner in owners]:
             del self._owned[name][owner]
+            self.changes += 1
             if name in self._masters:
                 self._table[name].copy_(self._masters[name])
             if self._owned[name]:
@@ -133,6 +145,20 @@ class MaskStore:
         self._table[name].copy_(value)
         if name in self._masters:
             self._masters[name].copy_(value)
+
+    @torch.no_grad()
+    def slice_(self, kept: Mapping[str, Sequence[tuple[int, Tensor]]]) -> None:
+        """Follow parameters that lost a part of themselves.
+
+        Args:
+            kept: by name, along which dimensions which positions stay.
+        """
+        for name, cuts in kept.items():
+            if name in self._owned:
+                self._owned[name] = {owner: sliced(mask, cuts) for owner, mask in self._owned[name].items()}
+            if name in self._masters:
+                self._masters[name] = sliced(self._masters[name], cuts)
+        self._groups = None
 
     def treat_(self, name: str, applied: Applied) -> None:
         """Change what becomes of a parameter's pruned weights; a kept value is dropped where no longer wanted."""
@@ -235,7 +261,10 @@ class MaskStore:
 
         In their memory layout (channels_last) too, which fused kernels ask for as well.
         """
-        return torch.empty_like(self._table[name], requires_grad=False).copy_(self.in_force(name))
+        form = torch.empty_like(self._table[name], requires_grad=False).copy_(self.in_force(name))
+        if self._applied[name].rescale:
+            form /= form.float().mean().clamp_min(1 / form.numel())  # where all is dropped, nothing shows at any scale
+        return form
 
     def _parameters(self, group: _Group) -> list[Tensor]:
         return [self._table[name] for name in group.names]
@@ -276,6 +305,8 @@ class MaskStore:
             if mask is None or self._applied[name].mode == "forward":
                 continue
             parameter = self._table.effective(name)
+            if _holds(parameter, mask):
+                continue
             pruned = torch.where(mask.to(parameter.device), torch.zeros_like(parameter), parameter)
             if not bool(torch.isfinite(pruned).all()):
                 found[name] = "a non-finite weight stands under the mask; training has diverged"
@@ -295,7 +326,7 @@ class MaskStore:
             "is_pending": self.is_pending,
             "masks": {name: dict(owners) for name, owners in self._owned.items()},
             "masters": dict(self._masters),
-            "applied": {name: [how.mode, how.mask_gradients] for name, how in self._applied.items()},
+            "applied": {name: [how.mode, how.mask_gradients, how.rescale] for name, how in self._applied.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -317,6 +348,25 @@ class MaskStore:
             for name, owners in state["masks"].items()
         }
         self._masters = {name: master.to(self._table[name]).clone() for name, master in state["masters"].items()}
-        self._applied = {name: Applied(mode, flag) for name, (mode, flag) in state["applied"].items()}
+        self._applied = {name: Applied(*how) for name, how in state["applied"].items()}
         self.is_pending = state["is_pending"]
         self._groups = None
+
+
+def _holds(weight: Tensor, mask: Tensor) -> bool:
+    """Whether pruned weights are 0 and all are numbers; in parts that fit a cache, where there is one."""
+    part = _PART if weight.device.type == "cpu" else max(1, weight.numel())
+    flat = (torch.split(one.reshape(-1), part) for one in (weight, mask.to(weight.device)))
+    pairs = zip(*flat, strict=True)
+    return all(torch.equal(values, values * kept) for values, kept in pairs)  # nan equals nothing
+
+
+def sliced(tensor: Tensor, cuts: Sequence[tuple[int, Tensor]]) -> Tensor:
+    """What stays of a tensor.
+
+    Args:
+        cuts: along which dimension, which positions stay.
+    """
+    for dimension, positions in cuts:
+        tensor = tensor.index_select(dimension, positions.to(tensor.device))
+    return tensor

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
+from schedengine.criteria.passes import bare
 from schedengine.errors import CheckpointError, EffectError, EffectWarning, SchedEngineError
+from schedengine.export.forward import Inputs
+from schedengine.export.pruned import reshape_
+from schedengine.export.thinned import Thinned
 from schedengine.lr.trace import Recorder, Trace
 from schedengine.masks import MaskStore
 from schedengine.policies.base import Context, Policy
 from schedengine.policies.pruning import PruningPolicy
+from schedengine.policies.regularization import RegularizationPolicy
 from schedengine.policies.snapshots import Snapshots
 from schedengine.progress import Progress
 from schedengine.pruners.bound import BoundPruner, Cut
@@ -22,7 +28,7 @@ from schedengine.selection import ParameterTable
 
 logger = logging.getLogger(__name__)
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 _HOOKS = (
     "on_epoch_begin",
     "on_minibatch_begin",
@@ -80,6 +86,7 @@ class PruningScheduler:
         is_lenient: effects that miss are warnings (version 1).
         trace: where the learning rates of the dense phase are recorded.
         snapshots: the earlier weights that policies go back to.
+        example_inputs, data: see ``Schedule.bind``.
 
     Attributes:
         masks: every mask of the run.
@@ -100,6 +107,8 @@ class PruningScheduler:
         is_lenient: bool = False,
         trace: Recorder | None = None,
         snapshots: Snapshots | None = None,
+        example_inputs: Inputs | None = None,
+        data: Iterable[Any] | None = None,
     ) -> None:
         self.policies = list(policies)
         self.pruners = dict(pruners)
@@ -116,7 +125,14 @@ class PruningScheduler:
             for window in policy.own.windows
         )
         self._context = Context(
-            model, optimizer, table, masks, trace=trace or Recorder(), snapshots=snapshots or Snapshots({})
+            model,
+            optimizer,
+            table,
+            masks,
+            trace=trace or Recorder(),
+            snapshots=snapshots or Snapshots({}),
+            example_inputs=example_inputs,
+            data=data,
         )
         self._hooks = {
             hook: [policy for policy in self.policies if getattr(type(policy), hook) is not getattr(Policy, hook)]
@@ -131,6 +147,16 @@ class PruningScheduler:
     def trace(self) -> Trace | None:
         """The learning rates of the dense training so far: that before this run, and each step before the first cut."""
         return None if self._steps_per_epoch is None else self._context.trace.trace(self._steps_per_epoch)
+
+    @property
+    def thinnings(self) -> list[Thinned]:
+        """What was removed from the network so far, oldest first."""
+        return self._context.thinnings
+
+    @property
+    def shapes(self) -> dict[str, Any] | None:
+        """What ``export.pruned.reshape_`` gives a fresh network the present sizes by; None if it was not thinned."""
+        return self._context.shapes
 
     def epochs(self) -> Iterator[int]:
         """The epochs of the run that are still to come: all of them, or those after the one that was loaded.
@@ -307,13 +333,18 @@ class PruningScheduler:
                 self._miss(f"pruner {name!r} made {cuts[-1].number} of its {cuts[-1].count} cuts", lenient)
             elif cuts[-1].removed == 0 and (cuts[-1].asked or cuts[-1].target is None):
                 self._miss(f"pruner {name!r} removed nothing", lenient)
-            elif not pruner.is_released:
+            elif not pruner.is_released and pruner.spec.lasts == "run":
                 table = self._context.table
-                zeros = sum(int((table[one].detach() == 0).sum()) for one in pruner.names)
+                kept = sum(int(table[one].detach().count_nonzero()) for one in pruner.names)
+                zeros = cuts[-1].weights - kept
                 if zeros < cuts[-1].removed:
                     what = f"removed {cuts[-1].removed:,} weights, and {zeros:,} are 0 at the end of the run"
                     advice = "; keep_mask: true makes them so" if pruner.spec.pruned == "forward" else ""
                     self._miss(f"pruner {name!r} {what}{advice}", lenient)
+
+        shortfalls = [one.shortfall() for one in self.policies if isinstance(one, RegularizationPolicy)]
+        for message in dict.fromkeys(filter(None, shortfalls)):
+            self._miss(message)
 
     def _miss(self, message: str, lenient: bool | None = None) -> None:
         if self._is_lenient if lenient is None else lenient:
@@ -357,10 +388,14 @@ class PruningScheduler:
             "cuts": [cut.plain() for cut in self.cuts],
             "trace": self._context.trace.state_dict(),
             "snapshots": self._context.snapshots.state_dict(),
+            "thinnings": [one.plain() for one in self.thinnings],
+            "shapes": json.dumps(self._context.shapes),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave, of the same schedule on the same model; ``epochs()`` goes on from there.
+
+        A network that was thinned gets its sizes here, so this comes before the states of model and optimizer.
 
         Raises:
             CheckpointError: the state is of another version, schedule or model.
@@ -387,6 +422,11 @@ class PruningScheduler:
                 raise CheckpointError(
                     f"the checkpoint is of another schedule: its policies[{number}] is of another kind"
                 )
+        shapes = json.loads(state["shapes"])
+        if shapes is not None:
+            reshape_(bare(self._context.model), shapes)
+        self._context.shapes = shapes
+        self._context.thinnings[:] = [Thinned.from_plain(one) for one in state["thinnings"]]
         for policy, remembered in zip(self.policies, state["policies"], strict=True):
             policy.load_state_dict(remembered)
         self.masks.load_state_dict(state["masks"])

@@ -13,6 +13,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
+from schedengine.granularity import Keep
 from schedengine.lr import LR_SCHEDULES
 from schedengine.lr.retraining import Retraining
 from schedengine.lr.shapes import Shape
@@ -114,6 +115,8 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
         return st.one_of([values(part) for part in arguments if part is not type(None)])
     if origin is Literal:
         return st.sampled_from(arguments)
+    if origin is tuple and Ellipsis not in arguments:
+        return st.tuples(*(values(part) for part in arguments)).map(_in_order)
     if origin is tuple:
         return st.lists(values(arguments[0]), min_size=1, max_size=3).map(_in_order)
     if origin is dict:
@@ -150,7 +153,8 @@ def pruners(draw: st.DrawFn) -> Pruner:
     }
     chosen = draw(st.lists(st.sampled_from(sorted(axes)), unique=True, max_size=4))
     given = {axes[key].name: draw(values(axes[key].annotation)) for key in chosen}
-    rule = draw(st.sampled_from(["sparsity", "levels", "threshold"]))
+    is_pattern = isinstance(given.get("granularity"), Keep)
+    rule = "pattern" if is_pattern else draw(st.sampled_from(["sparsity", "levels", "threshold"]))
     if rule == "levels":
         level = st.floats(0, 1, exclude_max=True)
         given["allocation"] = draw(st.dictionaries(st.sampled_from(WORDS), level, min_size=1))
@@ -158,7 +162,7 @@ def pruners(draw: st.DrawFn) -> Pruner:
         component = component_of(fields_of(Pruner)["sparsity"].annotation)
         assert component is not None
         given["sparsity"] = draw(specs(component.registry.get(ramp), without=("to",)))
-    else:
+    elif rule != "pattern":
         given[rule] = draw(values(fields_of(Pruner)[rule].annotation))
         if rule == "sparsity" and draw(st.booleans()):
             given["allocation"] = draw(values(fields_of(Pruner)["allocation"].annotation))

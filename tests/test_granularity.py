@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schedengine.errors import SchedEngineError
-from schedengine.granularity import GRANULARITIES, Block, Granularity
+from schedengine.granularity import GRANULARITIES, Block, Consecutive, Granularity, Keep, oriented
 
-ARGUMENTS: dict[str, dict[str, Any]] = {"block": {"shape": [2, 1]}}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "block": {"shape": [2, 1]},
+    "consecutive": {"length": 2},
+    "keep": {"pattern": [1, 2]},
+}
 MEMBERS = [GRANULARITIES.get(name)(**ARGUMENTS.get(name, {})) for name in GRANULARITIES.names()]
 CONV = (4, 3, 2, 2)
 
@@ -31,6 +35,8 @@ def member(name: str) -> Granularity:
         ("filter", 4, 12),
         ("channel", 3, 16),
         ("block", 24, 2),
+        ("consecutive", 24, 2),
+        ("keep", 48, 1),
         ("tensor", 1, 48),
     ],
 )
@@ -116,6 +122,10 @@ def test_scalars_and_vectors_can_be_pruned_by_element_or_whole(name: str, shape:
         ("kernel", (4, 4)),
         ("block", (3, 4)),
         ("block", (2,)),
+        ("consecutive", (3, 3)),
+        ("consecutive", (4,)),
+        ("keep", (4, 3)),
+        ("keep", (4,)),
         ("element", (0, 3)),
     ],
 )
@@ -134,3 +144,33 @@ def test_channels_last_gives_the_same_groups() -> None:
 def test_a_block_is_a_list_of_whole_numbers_above_zero(shape: list[Any]) -> None:
     with pytest.raises(ValidationError):
         Block(shape)  # type: ignore[arg-type]
+
+
+def test_a_run_goes_on_in_the_next_filter() -> None:
+    weight = torch.arange(12).reshape(2, 3, 2)  # 2 filters, 3 channels, 2 positions: kernels 0 to 5 in a row
+    assert Consecutive(2).group(weight).tolist() == [[0, 2], [1, 3], [4, 6], [5, 7], [8, 10], [9, 11]]
+
+
+def test_patterns_lie_along_the_channels_at_each_position() -> None:
+    weight = torch.arange(16).reshape(2, 4, 2)
+    assert Keep((2, 4)).patterns(weight.flatten(), (2, 4, 2)).tolist() == [
+        [0, 2, 4, 6],
+        [1, 3, 5, 7],
+        [8, 10, 12, 14],
+        [9, 11, 13, 15],
+    ]
+    there = Keep((2, 4)).patterns(weight.flatten(), (2, 4, 2))
+    assert torch.equal(Keep((2, 4)).flattened(there, (2, 4, 2)), weight.flatten())
+
+
+def test_a_transposed_convolution_has_its_filters_along_dimension_1() -> None:
+    layer = torch.nn.ConvTranspose2d(3, 5, 2)  # stores (in, out, 2, 2)
+    weight = tuple(layer.weight.shape)
+    assert oriented(member("filter"), layer).groups(weight) == 5
+    assert oriented(member("channel"), layer).groups(weight) == 3
+    assert oriented(member("kernel"), layer) == member("kernel")
+
+
+def test_a_grouped_transposed_convolution_has_no_filters() -> None:
+    with pytest.raises(SchedEngineError, match="with groups"):
+        oriented(member("filter"), torch.nn.ConvTranspose2d(4, 4, 2, groups=2))

@@ -99,6 +99,49 @@ def test_forward_leaves_weights_to_the_optimizer_until_the_next_step() -> None:
     assert layer.weight.tolist() == [[0.5, 0.0]]
 
 
+def test_what_stays_is_rescaled_and_the_kept_values_are_not() -> None:
+    masks, layer = store([1.0, 2.0, 3.0, 4.0])
+    masks.set_("p", "weight", mask(1, 0, 0, 0), Applied("dense", rescale=True))
+    masks.apply_()
+    assert layer.weight.tolist() == [[4.0, 0.0, 0.0, 0.0]]
+    update(masks, layer, gradient=0.5)
+    assert layer.weight.tolist() == [[2.0, 0.0, 0.0, 0.0]]
+    assert masks.weight("weight").tolist() == [[0.5, 1.5, 2.5, 3.5]]
+
+
+def test_the_gradient_of_a_rescaled_weight_is_rescaled() -> None:
+    """What is shown is 4 w, so the gradient for w is 4 times that of what is shown."""
+    masks, layer = store([1.0, 2.0, 3.0, 4.0])
+    masks.set_("p", "weight", mask(1, 0, 0, 0), Applied("dense", mask_gradients=True, rescale=True))
+    masks.apply_()
+    update(masks, layer, gradient=0.5)
+    assert masks.weight("weight").tolist() == [[-1.0, 2.0, 3.0, 4.0]]
+
+
+def test_where_all_is_dropped_nothing_shows_at_any_scale() -> None:
+    masks, layer = store([1.0, 2.0])
+    masks.set_("p", "weight", mask(0, 0), Applied("dense", rescale=True))
+    masks.apply_()
+    assert layer.weight.tolist() == [[0.0, 0.0]]
+
+
+def test_dropping_a_rescaled_mask_shows_the_kept_values() -> None:
+    masks, layer = store([1.0, 2.0])
+    masks.set_("p", "weight", mask(1, 0), Applied("dense", rescale=True))
+    masks.apply_()
+    masks.drop_("p")
+    assert layer.weight.tolist() == [[1.0, 2.0]] and masks.names == []
+
+
+def test_rescaling_is_in_the_state() -> None:
+    masks, _ = store([1.0, 2.0])
+    masks.set_("p", "weight", mask(1, 0), Applied("dense", rescale=True))
+    other, layer = store([1.0, 2.0])
+    other.load_state_dict(masks.state_dict())
+    other.apply_()
+    assert layer.weight.tolist() == [[2.0, 0.0]]
+
+
 def test_a_missing_gradient_is_left_missing() -> None:
     masks, layer = store([1.0, 2.0])
     masks.set_("p", "weight", mask(1, 0), Applied("zero", mask_gradients=True))

@@ -17,7 +17,7 @@ def exact_weights(pruner: BoundPruner, shapes: Shapes, aim: Aim, name: str) -> i
     """
     if aim.levels is None and len(shapes) > 1:
         return None
-    groups, size = pruner.spec.granularity.groups(shapes[name]), pruner.spec.granularity.size(shapes[name])
+    groups, size = pruner.counts(shapes)[name]
     if aim.levels is not None:
         return removable_groups(pruner.spec, groups, aim.levels[name]) * size
     wanted = removal_count(aim.total, groups * size, pruner.spec.rounding) // size
@@ -27,11 +27,13 @@ def exact_weights(pruner: BoundPruner, shapes: Shapes, aim: Aim, name: str) -> i
 def asked_weights(pruner: BoundPruner, shapes: Shapes, aim: Aim) -> int:
     """How many weights of all parameters are gone after a cut; at most so many, where it is not ``is_exact``."""
     if aim.levels is None and len(shapes) > 1:
-        return round(reachable(pruner.spec, shapes, aim.total).most * sum(map(math.prod, shapes.values())))
+        return round(
+            reachable(pruner.spec, pruner.counts(shapes), aim.total).most * sum(map(math.prod, shapes.values()))
+        )
     return sum(exact_weights(pruner, shapes, aim, name) or 0 for name in shapes)
 
 
 def is_exact(pruner: BoundPruner, shapes: Shapes, aim: Aim) -> bool:
     """Whether shapes say how many weights go in all: one order over several parameters skips large groups."""
-    sizes = (pruner.spec.granularity.size(shape) for shape in shapes.values())
+    sizes = (size for _, size in pruner.counts(shapes).values())
     return aim.levels is not None or len(shapes) == 1 or all(size == 1 for size in sizes)

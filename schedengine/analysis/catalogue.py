@@ -17,10 +17,12 @@ from schedengine.errors import SchedEngineError
 from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
 from schedengine.policies.rewind import Rewind
+from schedengine.policies.thinning import Thin
 from schedengine.pruners import THRESHOLDS, UPDATES
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import Registry
 from schedengine.regularizers import PENALTIES, STRENGTHS
+from schedengine.regularizers import THRESHOLDS as GROUP_THRESHOLDS
 from schedengine.regularizers.regularizer import Regularizer
 from schedengine.schedule.describe import describe
 from schedengine.schedule.document import Earlier, Phase, Policy
@@ -95,7 +97,7 @@ def list_names(kind: str) -> pandas.DataFrame:
 
     Example:
         >>> list_names("penalties")["name"].tolist()
-        ['l1', 'l2', 'group_lasso']
+        ['l1', 'l2', 'group_lasso', 'group_variance']
     """
     if kind not in KINDS:
         raise SchedEngineError(f"unknown kind {kind!r}; kinds: {', '.join(KINDS)}")
@@ -132,16 +134,18 @@ def _keys(cls: type) -> Callable[[], Iterable[Entry]]:
 def _models() -> list[Entry]:
     from torchvision import models  # type: ignore[import-untyped]
 
+    from schedengine.zoo.detection import detectors
     from schedengine.zoo.inputs import usual_shape
     from schedengine.zoo.models import MODELS
 
     def taking(name: str) -> str:
-        return "takes " + "x".join(map(str, usual_shape(name) or ()))
+        return "takes " + ("x".join(map(str, usual_shape(name) or ())) or "words")
 
     ours = [Entry(name, f"ships; {taking(name)}") for name in MODELS]
     theirs = [Entry(name, f"torchvision's; {taking(name)}") for name in models.list_models(module=models)]
+    boxes = [Entry(name, "torchvision's; takes images with boxes: not for train and evaluate") for name in detectors()]
     own = Entry("package.module:factory", "your own: a function that returns a torch.nn.Module")
-    return [*ours, *theirs, own]
+    return [*ours, *theirs, *boxes, own]
 
 
 def _data() -> list[Entry]:
@@ -170,11 +174,13 @@ KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
     "updates": lambda: entries(UPDATES),
     "regularizers": _keys(Regularizer),
     "penalties": lambda: entries(PENALTIES),
+    "group_thresholds": lambda: entries(GROUP_THRESHOLDS),
     "strengths": lambda: entries(STRENGTHS),
     "lr": lambda: entries(LR_SCHEDULES),
     "phases": _keys(Phase),
     "policies": _keys(Policy),
     "rewind": _keys(Rewind),
+    "thin": _keys(Thin),
     "trace": _keys(Earlier),
     "models": _models,
     "data": _data,

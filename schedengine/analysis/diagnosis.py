@@ -20,6 +20,7 @@ from schedengine.analysis.assumed import EPOCHS, LR, STEPS_PER_EPOCH, check_leng
 from schedengine.analysis.doubts import doubts
 from schedengine.analysis.outlook import Outlook
 from schedengine.errors import Mark, Problem, SchedEngineError, ScheduleError, ScheduleWarning
+from schedengine.export.forward import Inputs
 from schedengine.lr.retraining import Retraining
 from schedengine.lr.shapes import Shape
 from schedengine.lr.trace import Trace
@@ -125,6 +126,7 @@ def check_schedule(
     lr: float | None = None,
     budget: int | None = None,
     trace: Trace | None = None,
+    inputs: Inputs | None = None,
 ) -> Diagnosis:
     """Everything that is wrong with a schedule, and everything that is surely not meant.
 
@@ -139,6 +141,7 @@ def check_schedule(
         budget: check the schedule rescaled to so many epochs; ``epochs`` is then what one without phases is written
             for.
         trace: learning rates that the weights were trained with before this run, where they say so themselves.
+        inputs: one example of what the model takes, for schedules that thin it.
 
     Raises:
         SchedEngineError: the run is too long to be looked at.
@@ -164,7 +167,7 @@ def check_schedule(
         return _diagnosis(document, [("error", problems), ("warning", schedule.notes)], schedule.marks.get(""))
     given = optimizer or _optimizer(model, lr)
     knows_rate = optimizer is not None or lr is not None
-    check = _Check(schedule, model, epochs, steps_per_epoch, given, knows_rate, trace)
+    check = _Check(schedule, model, epochs, steps_per_epoch, given, knows_rate, trace, inputs)
     check_length(check.length)
     outlook, errors = check.at(check.length)
     if not check.is_certain:  # what a longer run has no trouble with is no error: the length is only assumed
@@ -212,6 +215,7 @@ class _Check:
     optimizer: torch.optim.Optimizer
     knows_rate: bool
     trace: Trace | None
+    inputs: Inputs | None
 
     @property
     def is_certain(self) -> bool:
@@ -271,7 +275,13 @@ class _Check:
             with _kept(self.optimizer):
                 model = nn.Module() if self.model is None else self.model
                 bound = bind(
-                    self.schedule, model, self.optimizer, epochs=length, steps_per_epoch=steps, trace=self.trace
+                    self.schedule,
+                    model,
+                    self.optimizer,
+                    epochs=length,
+                    steps_per_epoch=steps,
+                    trace=self.trace,
+                    example_inputs=self.inputs,
                 )
         except ScheduleError as error:
             of_time = [one for one in error.problems if one.path.startswith(("policies", "phases"))]

@@ -19,13 +19,14 @@ from schedengine.policies.pruning import PruningPolicy
 from schedengine.policies.regularization import RegularizationPolicy
 from schedengine.policies.release import ReleasePolicy
 from schedengine.policies.rewind import Rewind, RewindPolicy
+from schedengine.policies.thinning import ThinPolicy
 from schedengine.progress import Moment, Occasions, Progress, Window
 from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.updates import Shrink
 from schedengine.schedule.plan import Span
 from schedengine.schedule.retraining import Course
 from schedengine.selection import ParameterTable
-from schedengine.sparsity.allocation import Shapes
+from schedengine.sparsity.allocation import Global, Shapes
 
 SAMPLES = 1000
 """Points at which learning rates and strengths are drawn, at most."""
@@ -139,6 +140,8 @@ class Forecast:
                 yield from self._regularization(order, policy)
             elif isinstance(policy, RewindPolicy):
                 yield from self._rewind(order, policy)
+            elif isinstance(policy, ThinPolicy):
+                yield from self._thinning(order, policy)
 
     @cached_property
     def _cuts(self) -> list[Placed]:
@@ -176,6 +179,13 @@ class Forecast:
         for _, window, moment in self._instants(order, policy.own, "rewind", "instant"):
             yield self._row(moment, order, _hook(window), kind="rewind", name="", what=what)
 
+    def _thinning(self, order: int, policy: ThinPolicy) -> Iterator[Placed]:
+        what = "filters and channels" if policy.spec.what == "all" else policy.spec.what
+        for _, window, moment in self._instants(order, policy.own, "thin", "instant"):
+            yield self._row(
+                moment, order, _hook(window), kind="thin", name="", what=f"{what} that are zero are removed"
+            )
+
     def _back(self, spec: Rewind) -> str:
         """What goes back, and where to."""
         dense, parts = self.course.dense, []
@@ -205,8 +215,18 @@ class Forecast:
         said: dict[str, Any] = {"number": occasion.number, "count": occasion.count}
         gone = "what the limit says; decided by the weights"
         if aim is not None:
-            said |= {"target": aim.total, "weights": asked_weights(pruner, shapes, aim)}
-            gone = _gone(said["weights"], aim.total, shapes, is_exact=is_exact(pruner, shapes, aim))
+            said["target"] = aim.total
+            if pruner.spec.draw == "bernoulli":
+                groups = sum(number for number, _ in pruner.counts(shapes).values())
+                gone = f"each of {groups:,} groups goes with probability {aim.total:.4g}"
+            elif isinstance(pruner.spec.allocation, Global) and pruner.spec.allocation.count == "groups":
+                groups = sum(number for number, _ in pruner.counts(shapes).values())
+                gone = f"{aim.total:.4f} of {groups:,} groups are gone"
+            else:
+                said["weights"] = asked_weights(pruner, shapes, aim)
+                gone = _gone(said["weights"], aim.total, shapes, is_exact=is_exact(pruner, shapes, aim))
+        if pruner.spec.lasts == "step":
+            gone += ", for one step"
         again = "" if policy.refresh is None else f", again every {policy.refresh.steps} steps of this epoch"
         said["what"] = f"cut {occasion.number} of {occasion.count}: {gone}{again}"
         return self._row(moment, when[2], when[1], kind="cut", name=pruner.name, **said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import pandas
 import torch
@@ -27,6 +28,7 @@ def outcome(
     zeros: Mapping[str, int] | None,
     macs: Mapping[str, int] | None,
     released: Collection[str] = (),
+    regularized: Mapping[str, str] = MappingProxyType({}),
 ) -> pandas.DataFrame:
     """A row a parameter that is pruned or could be.
 
@@ -37,6 +39,7 @@ def outcome(
         zeros: of each parameter, counted after these cuts; None if there are no values to rank.
         macs: multiply-accumulates of one example by parameter; None if not known.
         released: pruners whose masks are taken away.
+        regularized: parameters of which a regularizer keeps zero what it has made zero, and its name.
 
     Returns:
         ``parameter``, ``module``, ``shape``, ``weights``, ``pruners``, ``sparsity``, ``weights_left``, ``macs``,
@@ -50,6 +53,8 @@ def outcome(
         gone, decided = (zeros[name], "by the weights given") if zeros and own else _gone(name, table, own, last_cuts)
         if not own and any(name in pruners[pruner].names for pruner in released):
             decided = "masks taken away"
+        if name in regularized:
+            gone, decided = math.nan, f"{OPEN}: regularizer {regularized[name]}"
         dense = math.nan if macs is None else macs.get(name, math.nan)
         rows.append(
             {
@@ -57,7 +62,7 @@ def outcome(
                 "module": type(table.layer(name)).__name__,
                 "shape": "x".join(map(str, table[name].shape)),
                 "weights": weights,
-                "pruners": ", ".join(pruner.name for pruner in own),
+                "pruners": ", ".join([*(pruner.name for pruner in own), *filter(None, [regularized.get(name)])]),
                 "sparsity": gone / weights,
                 "weights_left": weights - gone,
                 "macs": dense,
@@ -79,6 +84,10 @@ def _gone(
         return 0, "not pruned"
     if len(own) > 1 and (own[-1].spec.masks == "combine" or isinstance(own[-1].spec.update, Shrink)):
         return math.nan, f"{OPEN}: masks of several pruners"
+    if own[-1].spec.lasts == "step":
+        return 0, "not pruned: masks last a step"
+    if own[-1].spec.draw == "bernoulli":
+        return math.nan, "drawn"
     last, shapes = last_cuts[own[-1].name], own[-1].shapes(table)
     aim = own[-1].aim(shapes, last.number, last.count)
     exact = None if aim is None else exact_weights(own[-1], shapes, aim, name)

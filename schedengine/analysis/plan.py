@@ -8,6 +8,7 @@ scores, the weights decide: known if they are given (as they are now; training m
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,10 @@ from schedengine.analysis.outcome import outcome, try_last_cuts_
 from schedengine.analysis.rates import Background, Rates
 from schedengine.errors import SchedEngineError
 from schedengine.lr.trace import Trace
+from schedengine.policies.base import Policy
 from schedengine.policies.lr import groups_of
+from schedengine.policies.regularization import RegularizationPolicy
+from schedengine.policies.thinning import ThinPolicy
 from schedengine.schedule.budget import rescale
 from schedengine.schedule.document import Schedule
 from schedengine.schedule.load import load_schedule
@@ -48,8 +52,8 @@ class Plan:
         steps_per_epoch: optimizer steps in an epoch.
         spans: its phases.
         events: a row an event, in order: ``epoch`` (from the start of the run), ``step`` (likewise), ``phase``,
-            ``kind`` (phase, cut, lr, regularizer, masks, rewind, release), ``name`` of the instance; for a cut its
-            ``number`` out of ``count``, its ``target`` (fraction of the selected weights gone after it; nan where a
+            ``kind`` (phase, cut, lr, regularizer, masks, rewind, release, thin), ``name`` of the instance; for a cut
+            its ``number`` out of ``count``, its ``target`` (fraction of the selected weights gone after it; nan where a
             limit decides) and the ``weights`` that this is; ``what`` in words.
         curves: a row a point: ``epoch``, ``kind`` (sparsity, lr, strength), ``name``, ``value``. Sparsity is a
             pruner's target, and holds until its next point (0 where its masks are taken away).
@@ -71,7 +75,7 @@ class Plan:
         """Sparsity, learning rate, strengths and phases on one time axis."""
         from schedengine.reports.plan_figure import draw_plan
 
-        found = self.events[self.events["kind"].isin(["rewind", "release"])]
+        found = self.events[self.events["kind"].isin(["rewind", "release", "thin"])]
         return draw_plan(self.curves, self.bands(), self.epochs, list(zip(found["epoch"], found["kind"])))
 
     def bands(self) -> list[tuple[str, int, int, int]]:
@@ -105,7 +109,7 @@ def plan_schedule(
         epochs: length of the run, for a schedule without phases.
         steps_per_epoch: optimizer steps in an epoch; None for 100, which a note says.
         optimizer: the one that will train it, for the rates it begins with; None for SGD at 0.1.
-        inputs: one example, for multiply-accumulates; None leaves them open.
+        inputs: one example, for multiply-accumulates, and for what must trace the network; None leaves them open.
         use_values: rank the model's weights as they are, where shapes do not decide.
         budget: rescale the schedule to so many epochs; ``epochs`` then says what one without phases was written for.
         trace: learning rates that the weights were trained with before this run, instead of the file's ``trace``.
@@ -135,7 +139,7 @@ def plan_schedule(
     if not any(True for _ in model.parameters()):
         raise SchedEngineError("the model has no parameters, so there is nothing to plan")
     used = optimizer or torch.optim.SGD(model.parameters(), lr=LR)
-    scheduler = schedule.bind(subject, used, epochs=epochs, steps_per_epoch=steps, trace=trace)
+    scheduler = schedule.bind(subject, used, epochs=epochs, steps_per_epoch=steps, trace=trace, example_inputs=inputs)
     table, pruners = ParameterTable(subject), scheduler.pruners
     zeros = None
     if use_values:
@@ -147,7 +151,8 @@ def plan_schedule(
     events, curves = forecast.events(), forecast.curves()
     counted = try_last_cuts_(scheduler.masks, table, pruners, forecast.last_cuts) if use_values else None
     macs = None if inputs is None else multiply_accumulates(model, inputs)
-    layers = outcome(table, pruners, forecast.last_cuts, counted, macs, forecast.released)
+    regularized = _regularized(scheduler.policies)
+    layers = outcome(table, pruners, forecast.last_cuts, counted, macs, forecast.released, regularized)
     return Plan(
         timeline.epochs,
         steps,
@@ -155,8 +160,20 @@ def plan_schedule(
         pandas.DataFrame(events, columns=list(EVENTS)).astype(EVENTS),
         pandas.DataFrame(curves, columns=["epoch", "kind", "name", "value"]),
         layers,
-        (*notes, *forecast.notes, *_left_out(table, layers)),
+        (*notes, *forecast.notes, *_left_out(table, layers), *_thinned(scheduler.policies)),
     )
+
+
+def _regularized(policies: Sequence[Policy]) -> dict[str, str]:
+    """Parameters of which a regularizer keeps zero what it has made zero, and its name."""
+    keeping = [one for one in policies if isinstance(one, RegularizationPolicy) and one.keep_mask]
+    return {name: one.regularizer.name for one in keeping for name in one.regularizer.names}
+
+
+def _thinned(policies: Sequence[Policy]) -> list[str]:
+    if not any(isinstance(one, ThinPolicy) for one in policies):
+        return []
+    return ["sparsities are those of the masks: thinning also takes the channels that read a filter that goes"]
 
 
 def _left_out(table: ParameterTable, layers: pandas.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas
 
 from schedengine.errors import Problem, SchedEngineError, ScheduleError
+from schedengine.granularity import oriented
 from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import Component
@@ -121,7 +122,7 @@ class _Instance:
     def _check_shapes(self, names: list[str]) -> None:
         for name in names:
             try:
-                self.spec.granularity.check(tuple(self.table[name].shape))
+                oriented(self.spec.granularity, self.table.layer(name)).check(tuple(self.table[name].shape))
             except SchedEngineError as error:
                 self._add(f"{name}: {error}", "granularity")
 

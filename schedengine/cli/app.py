@@ -13,7 +13,9 @@ import typer
 from schedengine._version import __version__
 from schedengine.cli.check import check
 from schedengine.cli.compare import compare
+from schedengine.cli.convert import convert
 from schedengine.cli.evaluate import evaluate
+from schedengine.cli.export import export
 from schedengine.cli.init import init
 from schedengine.cli.list import list_
 from schedengine.cli.merge import merge
@@ -35,12 +37,14 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command("list")(list_)
+app.command()(convert)
 app.command()(check)
 app.command()(plan)
 app.command()(sensitivity)
 app.command()(merge)
 app.command()(train)
 app.command()(evaluate)
+app.command()(export)
 app.command()(summary)
 app.command()(plot)
 app.command()(compare)

@@ -23,6 +23,7 @@ def check(
     steps_per_epoch: Annotated[
         int | None, typer.Option("--steps-per-epoch", min=1, help="Updates in an epoch, for times in steps.")
     ] = None,
+    shapes: options.Input = None,
     weights: Annotated[
         Path | None,
         typer.Option("--weights", help="What the run starts from: only the learning rates that it notes are read."),
@@ -39,6 +40,7 @@ def check(
     from schedengine.analysis.diagnosis import check_schedule
     from schedengine.training.trace import trace_of
     from schedengine.zoo.factory import import_plugins
+    from schedengine.zoo.inputs import example_inputs
     from schedengine.zoo.models import build_model
 
     import_plugins(plugin or ())
@@ -51,6 +53,7 @@ def check(
         steps_per_epoch=steps_per_epoch,
         lr=lr,
         trace=None if weights is None else trace_of(weights),
+        inputs=None if model is None else example_inputs(model, shapes or (), device="meta"),
     )
     typer.echo(json.dumps(found.plain(), indent=2) if as_json else str(found))
     if found.count("error") or (strict and found.count("warning")):

@@ -39,12 +39,12 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Measure saved weights: loss, accuracy, samples, sparsity."""
+    from schedengine.export.pruned import load_
     from schedengine.training.compute import Compute
     from schedengine.training.evaluate import evaluate as measure
     from schedengine.training.session import build
     from schedengine.training.trial import check_fits
     from schedengine.zoo.data import load_data
-    from schedengine.zoo.weights import load_weights
 
     loaded = load_data(
         data,
@@ -55,7 +55,7 @@ def evaluate(
         image_size=image_size,
     )
     network, compute = build(model, loaded, classes), Compute()
-    load_weights(network, weights)
+    load_(network, weights)
     compute.place_(network)
     check_fits(network, model, loaded, data, classes, compute)
     loader = loaded.loader(split.value, batch_size=batch_size, seed=seed, workers=workers)

@@ -74,16 +74,16 @@ def _show_parameters(
 ) -> None:
     from schedengine.analysis.parameters import list_parameters
     from schedengine.errors import ScheduleError
+    from schedengine.export.pruned import load_
     from schedengine.reports.tables import to_json
     from schedengine.schedule.load import load_schedule
     from schedengine.zoo.inputs import example_inputs
     from schedengine.zoo.models import build_model
-    from schedengine.zoo.weights import load_weights
 
     document = None if schedule is None else load_schedule(schedule)
     network = build_model(model, classes=classes, meta=weights is None)
     if weights is not None:
-        load_weights(network, weights)
+        load_(network, weights)
     found = list_parameters(network, schedule=document, inputs=example_inputs(model, shapes, device="meta"))
     if as_json:
         problems = [str(problem) for problem in found.problems]

@@ -47,13 +47,13 @@ def plan(
 ) -> None:
     """Say what a schedule will do to a model, and when. Trains nothing, and needs no data."""
     from schedengine.analysis.plan import plan_schedule
+    from schedengine.export.pruned import load_
     from schedengine.schedule.load import load_schedule
     from schedengine.training.session import make_optimizer
     from schedengine.training.trace import trace_of
     from schedengine.zoo.factory import import_plugins
     from schedengine.zoo.inputs import example_inputs
     from schedengine.zoo.models import build_model
-    from schedengine.zoo.weights import load_weights
 
     import_plugins(plugin or ())
     if figure is not None:
@@ -64,7 +64,7 @@ def plan(
     document = load_schedule(schedule)
     network = build_model(model, classes=classes, meta=weights is None)
     if weights is not None:
-        load_weights(network, weights)
+        load_(network, weights)
     found = plan_schedule(
         document,
         network,

@@ -13,6 +13,7 @@ MOST_CUTS = 10
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from schedengine.export.thinned import Thinned
     from schedengine.training.cuts import CutEffect
     from schedengine.training.evaluate import Evaluation
     from schedengine.training.report import Pruned, Report
@@ -27,7 +28,16 @@ def show_result(result: Report, folder: Path) -> None:
             [_pruned(one) for one in result.pruned],
             "target, achieved: fraction removed of the weights that the pruner selected; zeros: counted at the end\n"
             f"of all {result.weights:,} Conv and Linear weights, and whatever else pruners selected, "
-            f"{fraction(result.sparsity_all)} are 0",
+            f"{fraction(result.sparsity_all)} are 0{' or were removed' if result.thinned else ''}",
+        )
+    if result.thinned:
+        show_table(
+            "Thinned",
+            ["epoch", "parameters\nbefore", "parameters\nafter", "after / before", "outputs\ndiffer by"],
+            [_thinned(one) for one in result.thinned],
+            "parameters: of the whole model; outputs: of the thinned network and the masked one on random inputs, as\n"
+            "a fraction of the largest; removed weights (channels that went with another layer's filters too) count\n"
+            "as zeros above; `schedengine export` measures speed",
         )
     if result.cuts:
         with_batch_norms = any(one.recalibrated is not None for one in result.cuts)
@@ -50,7 +60,14 @@ def show_result(result: Report, folder: Path) -> None:
 def _pruned(one: Pruned) -> list[str]:
     counts = [f"{one.parameters}", f"{one.weights:,}", f"{one.cuts}", f"{one.zeros:,}"]
     released = ", released" if one.released else ""
-    return [one.pruner, *counts, f"{fraction(one.target)}{released}", fraction(one.achieved)]
+    target = "for a step" if one.lasts_a_step else f"{fraction(one.target)}{released}"
+    return [one.pruner, *counts, target, fraction(one.achieved)]
+
+
+def _thinned(one: Thinned) -> list[str]:
+    epoch = f"{one.epoch}, step {one.step}" if one.step else f"{one.epoch}{', end' if one.is_end else ''}"
+    before, after = one.parameters
+    return [epoch, f"{before:,}", f"{after:,}", f"{after / before:.3f}", f"{one.difference:.1e}"]
 
 
 def _shown(cuts: Sequence[CutEffect]) -> list[CutEffect]:

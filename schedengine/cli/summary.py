@@ -29,11 +29,11 @@ def summary(
 ) -> None:
     """Measure weights: zeros at every granularity, norms, multiply-accumulates, theoretical speed-up."""
     from schedengine.analysis.summary import draw_weights, summarize, totals
+    from schedengine.export.pruned import load_
     from schedengine.reports.tables import to_json
     from schedengine.zoo.factory import import_plugins
     from schedengine.zoo.inputs import example_inputs
     from schedengine.zoo.models import build_model
-    from schedengine.zoo.weights import load_weights
 
     import_plugins(plugin or ())
     if histograms is not None:
@@ -42,7 +42,7 @@ def summary(
         check_suffix(histograms)
     network = build_model(model, classes=classes)
     if weights is not None:
-        load_weights(network, weights)
+        load_(network, weights)
     inputs = example_inputs(model, shapes or ())
     frame = summarize(network, inputs)
     summed = totals(frame)

@@ -9,5 +9,9 @@ CRITERIA = Registry(
     {
         "magnitude": "schedengine.criteria.magnitude:Magnitude",
         "random": "schedengine.criteria.random:Random",
+        "gradient": "schedengine.criteria.gradient:Gradient",
+        "apoz": "schedengine.criteria.activations:Apoz",
+        "activation_mean": "schedengine.criteria.activations:ActivationMean",
+        "norm_scale": "schedengine.criteria.norm_scale:NormScale",
     },
 )

@@ -3,30 +3,100 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from schedengine.errors import SchedEngineError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from schedengine.granularity import Granularity
+
+
+Need = Literal["gradient", "norm", "activations", "inputs"]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What a layer's outputs were, over the batches that were seen; sums on the layer's device.
+
+    Its outputs are those of the normalisation that takes them, where one does.
+
+    Args:
+        count: values seen for each channel.
+        zeros: (channels,) how many of them a ReLU makes 0.
+        total: (channels,) their sum after a ReLU.
+    """
+
+    count: int
+    zeros: Tensor
+    total: Tensor
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a parameter beside its values; only what the criterion ``needs`` is there.
+
+    Args:
+        gradient: of the loss, of the parameter's shape, from the last step.
+        norm: the batch normalisation that follows the layer.
+        activations: of the layer's outputs.
+        inputs: (samples, weights of one output): what single outputs of the layer were made of.
+        outputs: the dimension of the weight that is the layer's outputs: 1 in a transposed convolution.
+    """
+
+    gradient: Tensor | None = None
+    norm: nn.Module | None = None
+    activations: Activations | None = None
+    inputs: Tensor | None = None
+    outputs: int = 0
+
+
+NOTHING = Facts()
 
 
 class Criterion(ABC):
     """Scores the groups of a weight; low goes first. Only the order of scores matters."""
 
-    elementwise: ClassVar[bool] = False
-    """Whether the score of an element depends on that element alone, so that ``slice_scores`` works."""
+    needs_of_all: ClassVar[bool] = True
+    """Whether every parameter must have what it needs; else one is enough, and the others rank without."""
+
+    batches: int = 8
+    """Batches of the data given to ``bind`` that statistics are made of, where no epoch gave any."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Which facts it cannot do without."""
+        return frozenset()
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the score of an element depends on that element alone, so that ``slice_scores`` works."""
+        return False
+
+    def check(self, granularity: Granularity, layer: nn.Module, shape: tuple[int, ...]) -> None:
+        """Refuse groups that it has no score for.
+
+        Args:
+            granularity: as the layer stores its weight.
+            layer: that the parameter belongs to.
+            shape: of the parameter.
+
+        Raises:
+            SchedEngineError: says which groups it can score.
+        """
+        del granularity, layer, shape
 
     @abstractmethod
-    def scores(self, weight: Tensor, granularity: Granularity, *, key: str) -> Tensor:
+    def scores(self, weight: Tensor, granularity: Granularity, *, key: str, facts: Facts = NOTHING) -> Tensor:
         """One score for each group.
 
         Args:
             weight: any shape that ``granularity`` accepts, any floating dtype and device.
             granularity: what a group is.
             key: names the event (``conv1.weight/3``); the same key gives the same random scores.
+            facts: what it ``needs``.
 
         Returns:
             (groups,) floating, finite, on the weight's device.
@@ -62,3 +132,27 @@ def finite(scores: Tensor, *, key: str) -> Tensor:
             f"{key}: {bad} of {scores.numel()} scores are not finite; look for nan or inf in the weights"
         )
     return scores
+
+
+def check_outputs(granularity: Granularity, layer: nn.Module, shape: tuple[int, ...]) -> None:
+    """Refuse groups that are not each one output channel of a convolution or a linear layer.
+
+    Raises:
+        SchedEngineError: they are not; says what would be.
+    """
+    dim = outputs_dim(layer)
+    if hasattr(layer, "weight") and dim is not None and len(shape) > dim:
+        unit = tuple(1 if at == dim else length for at, length in enumerate(shape))
+        if granularity.view(shape) == shape and granularity.unit(shape) == unit:
+            return
+    raise SchedEngineError(
+        f"it scores the outputs of a layer, and these groups are not one each: got {type(layer).__name__} {shape}; "
+        "use granularity filter, on weights of convolutions and linear layers"
+    )
+
+
+def outputs_dim(layer: nn.Module) -> int | None:
+    """The dimension of a layer's weight that is its outputs; None if it is no convolution and no linear layer."""
+    if getattr(layer, "transposed", None) is not None:
+        return 1 if layer.transposed else 0
+    return 0 if hasattr(layer, "out_features") and hasattr(layer, "in_features") else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from schedengine.criteria.base import Criterion, finite
+from schedengine.criteria.base import NOTHING, Criterion, Facts, Need, finite
+from schedengine.criteria.followers import folding
 from schedengine.registry import SPEC
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ class Magnitude(Criterion):
         reduce: ``mean`` does not favour large groups when parameters compete: mean of ``|w|``, root of the mean of
             ``w**2``; ``sum`` is the plain norm. The maximum knows no such difference. Within one parameter both rank
             alike.
+        folded: rank what the layer computes together with the batch normalisation that follows it: filter f times
+            ``gamma_f / sqrt(running_var_f + eps)`` (gamma 1 where it has none). Layers that none follows rank as they
+            are; that none of them has one is an error. Distiller's ``fold_batchnorm``.
 
     Reference:
         Han, Pool, Tran, Dally (2015), Learning both Weights and Connections for Efficient Neural Networks,
@@ -35,11 +40,22 @@ class Magnitude(Criterion):
         Distiller divides the l2 norm by the size, not its root; ranks within a parameter are the same.
     """
 
-    elementwise: ClassVar[bool] = True
+    needs_of_all: ClassVar[bool] = False
     norm: Literal["l1", "l2", "max"] = "l1"
     reduce: Literal["mean", "sum"] = "mean"
+    folded: Annotated[bool, Field(strict=True)] = False
 
-    def scores(self, weight: Tensor, granularity: Granularity, *, key: str) -> Tensor:
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"norm"} if self.folded else ())
+
+    @property
+    def elementwise(self) -> bool:
+        return not self.folded
+
+    def scores(self, weight: Tensor, granularity: Granularity, *, key: str, facts: Facts = NOTHING) -> Tensor:
+        if self.folded and facts.norm is not None:
+            weight = weight.detach() * folding(facts.norm, tuple(weight.shape), facts.outputs, key=key)
         groups = granularity.group(weight.detach())
         if groups.shape[1] == 1:
             return finite(self.slice_scores(groups.flatten()), key=key)

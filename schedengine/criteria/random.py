@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from schedengine.criteria.base import Criterion
+from schedengine.criteria.base import NOTHING, Criterion, Facts
 from schedengine.registry import SPEC
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Random(Criterion):
 
     seed: Annotated[int, Field(strict=True)] = 0
 
-    def scores(self, weight: Tensor, granularity: Granularity, *, key: str) -> Tensor:
+    def scores(self, weight: Tensor, granularity: Granularity, *, key: str, facts: Facts = NOTHING) -> Tensor:
+        del facts
         digest = hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
         return torch.rand(granularity.groups(tuple(weight.shape)), generator=generator).to(weight.device)

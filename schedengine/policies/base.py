@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from schedengine.errors import SchedEngineError
+from schedengine.export.forward import Inputs
+from schedengine.export.thinned import Thinned
 from schedengine.lr.retraining import Past
 from schedengine.lr.trace import Recorder
 from schedengine.masks import MaskStore
@@ -41,6 +43,10 @@ class Context:
         losses: what was added to it, by name, likewise.
         trace: learning rates of the dense training.
         snapshots: weights of earlier moments.
+        example_inputs: what the model is called with, a small batch; None where none was given.
+        data: batches, (inputs, targets) or inputs alone, for statistics before the first step; likewise.
+        thinnings: what was removed from the network so far, oldest first.
+        shapes: what a fresh network must be given to have the sizes that this one has now; None before any thinning.
     """
 
     model: nn.Module
@@ -54,6 +60,10 @@ class Context:
     losses: dict[str, Tensor] = field(default_factory=dict)
     trace: Recorder = field(default_factory=Recorder)
     snapshots: Snapshots = field(default_factory=lambda: Snapshots({}))
+    example_inputs: Inputs | None = None
+    data: Iterable[Any] | None = None
+    thinnings: list[Thinned] = field(default_factory=list)
+    shapes: dict[str, Any] | None = None
 
     def past(self, start: Moment) -> Past:
         """What a retraining that starts at a moment begins with.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
+from schedengine.criteria.evidence import Evidence
 from schedengine.policies.base import Context, Policy
 from schedengine.progress import Moment, Occasion, Occasions, Progress, Window, known
 from schedengine.pruners.bound import BoundPruner
+from schedengine.pruners.thresholds import Pace
 
 MOST_CUTS = 10_000
 """How many cuts are remembered: with a cut at every step there is no end to them."""
@@ -15,6 +20,9 @@ MOST_CUTS = 10_000
 
 class PruningPolicy(Policy):
     """Cuts at its own instants; their numbers are counted over all policies of the pruner.
+
+    Where the pruner needs to know more than weights, its layers are watched in the epoch before a cut, or in that which
+    the cut lies in.
 
     Args:
         pruner: shared by all its policies.
@@ -42,10 +50,13 @@ class PruningPolicy(Policy):
         self.targets = targets
         self.refresh = refresh
         self.keep_mask = keep_mask
+        self.evidence = Evidence(pruner.names, pruner.needs, pruner.spec.criterion.batches)
+        self._begins = Occasions.of(window for window in own.windows if not window.is_end)
 
     def on_epoch_begin(self, context: Context) -> None:
         if self.own.at(context.progress):
             self._cut(context, context.progress)
+        self._look(context)
 
     def on_minibatch_begin(self, context: Context) -> None:
         progress = context.progress
@@ -53,6 +64,13 @@ class PruningPolicy(Policy):
             self._cut(context, progress)
         elif self.refresh is not None and self._refreshes(progress):
             self._cut(context, Progress(progress.epoch, None, progress.steps_per_epoch))
+        self._look(context)
+
+    def on_minibatch_end(self, context: Context) -> None:
+        if self.pruner.needs and self._is_cut_next(context.progress):
+            self.evidence.note_(context.table)
+        if self.pruner.spec.lasts == "step":
+            context.masks.drop_(self.pruner.name)
 
     def on_epoch_end(self, context: Context) -> None:
         progress = context.progress
@@ -61,6 +79,28 @@ class PruningPolicy(Policy):
             context.masks.apply_()  # whatever the pruner says: there may be no next step to wait for
         if self.keep_mask and any(self._ends(window, progress) for window in self.own.windows):
             self.pruner.keep_(context.masks)
+
+    def _look(self, context: Context) -> None:
+        """Watch the layers from now on, if the next cut comes in this epoch, or as soon as it is over."""
+        if self.pruner.needs and self._is_before_cut(context.progress):
+            self.evidence.watch_(context.model, context.table)
+
+    def _is_before_cut(self, here: Progress) -> bool:
+        steps = here.steps_per_epoch
+        if self.own.at_end(here) or (self.refresh is not None and self.own.at(Progress(here.epoch, None, steps))):
+            return True
+        if steps is None and not all(window.is_epochs for window in self._begins.windows):
+            return False  # the first step will tell
+        return self._begins.reached(Progress(here.epoch + 1, 0, steps)) > self._begins.reached(here)
+
+    def _is_cut_next(self, here: Progress) -> bool:
+        """Whether a cut comes before the next step."""
+        assert here.step is not None
+        is_last = here.step + 1 == here.steps_per_epoch
+        after = replace(here, epoch=here.epoch + is_last, step=0 if is_last else here.step + 1)
+        if self._begins.reached(after) > self._begins.reached(here):
+            return True
+        return (is_last and self.own.at_end(here) is not None) or (self.refresh is not None and self._refreshes(after))
 
     @staticmethod
     def _ends(window: Window, progress: Progress) -> bool:
@@ -92,11 +132,29 @@ class PruningPolicy(Policy):
             target_number=slow[0],
             target_count=slow[1],
             is_end=is_end,
+            pace=self.pace(occasion.window, at),
+            facts=self.evidence.facts(context.model, context.table, context.example_inputs, context.data),
         )
+        self.evidence.forget_()
+        if cut is None:
+            return
         if context.cuts and (context.cuts[-1].pruner, context.cuts[-1].number) == (cut.pruner, cut.number):
             context.cuts.pop()  # a refresh stands for the cut that it repeats
         context.cuts.append(cut)
         del context.cuts[:-MOST_CUTS]
+
+    def pace(self, window: Window, at: Progress) -> Pace:
+        """Where a cut lies in its window, in epochs; a part of an epoch counts as none, as in Distiller.
+
+        Instants are one window together, from the first of them to the epoch of the last.
+        """
+        steps = at.steps_per_epoch or 1
+        if window.every is None:
+            starts = [math.floor(_epochs(one.start, steps)) for one in self.own.windows]
+            return Pace(float(max(0, at.epoch - starts[0])), float(starts[-1] + 1 - starts[0]))
+        start, stop = _epochs(window.start, steps), _epochs(window.stop, steps)
+        passed = max(0, at.epoch - math.floor(start))
+        return Pace(float(passed), float(stop - start), float(_epochs(window.every, steps)))
 
     def target_number(self, occasion: Occasion, at: Progress) -> tuple[int, int]:
         """Which move of the target an instant is at, of how many: that of the cut, unless the ramp moves more slowly.
@@ -109,7 +167,12 @@ class PruningPolicy(Policy):
         return moves if occasion.number == occasion.count else self.targets.reached(at), moves
 
     def state_dict(self) -> dict[str, Any]:
-        return self.pruner.state_dict()
+        return {**self.pruner.state_dict(), "evidence": self.evidence.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.pruner.load_state_dict(state)
+        self.evidence.load_state_dict(state["evidence"])
+
+
+def _epochs(moment: Moment, steps_per_epoch: int) -> Fraction:
+    return moment.epochs + Fraction(moment.steps, steps_per_epoch)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from schedengine import weights
 from schedengine.errors import SchedEngineError
-from schedengine.masks import MaskStore
+from schedengine.masks import MaskStore, sliced
 from schedengine.progress import Moment, Progress, known
 from schedengine.selection import ParameterTable
 
@@ -53,6 +53,13 @@ class Snapshots:
                 "or its state was not loaded"
             )
         return self._taken[name]
+
+    def slice_(self, kept: Mapping[str, Sequence[tuple[int, Tensor]]]) -> None:
+        """Follow a network that lost a part of itself; see ``MaskStore.slice_``."""
+        for snapshot in self._taken.values():
+            for name, cuts in kept.items():
+                if name in snapshot:
+                    snapshot[name] = sliced(snapshot[name], cuts)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors by name."""

@@ -1,8 +1,9 @@
 """Pruners: criterion x granularity x allocation x ramp (or threshold) x update x what becomes of pruned weights.
 
     pruner.py        the axes as a file writes them: `Pruner`, a frozen spec
-    updates.py       how a new selection meets the old one: shrink, reselect
-    thresholds.py    what a score must exceed, where a pruner thresholds instead of ranking: absolute, std
+    updates.py       how a new selection meets the old one: shrink, reselect, splice
+    thresholds.py    what a score must exceed, where a pruner thresholds instead of ranking: absolute, std, spread,
+                     rising
     cutting.py       one cut: from weights and a target to masks
     bound.py         a pruner on a model: its parameters, its state, its cuts verified
 
@@ -18,6 +19,7 @@ UPDATES = Registry(
     {
         "shrink": "schedengine.pruners.updates:Shrink",
         "reselect": "schedengine.pruners.updates:Reselect",
+        "splice": "schedengine.pruners.updates:Splice",
     },
 )
 
@@ -26,5 +28,7 @@ THRESHOLDS = Registry(
     {
         "absolute": "schedengine.pruners.thresholds:Absolute",
         "std": "schedengine.pruners.thresholds:Std",
+        "spread": "schedengine.pruners.thresholds:Spread",
+        "rising": "schedengine.pruners.thresholds:Rising",
     },
 )

@@ -12,20 +12,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schedengine.errors import EffectError, EffectWarning, SchedEngineError
-from schedengine.granularity import GRANULARITIES
+from schedengine.criteria.base import NOTHING, Facts, Need
+from schedengine.criteria.samples import check_sampled
+from schedengine.errors import EffectError, EffectWarning, Problem, SchedEngineError, ScheduleError
+from schedengine.granularity import GRANULARITIES, Element, Granularity, Keep
 from schedengine.masks import Applied, MaskStore
 from schedengine.progress import Progress
 from schedengine.pruners.cutting import Layer, Verdict, by_level, by_limit, by_total, reachable
 from schedengine.pruners.impact import Gauge, Impact
 from schedengine.pruners.pruner import Pruner
+from schedengine.pruners.reconstruction import reconstructed
+from schedengine.pruners.thresholds import AT_ONCE, Pace
 from schedengine.selection import ParameterTable
-from schedengine.sparsity.allocation import Allocation, Shapes
+from schedengine.sparsity.allocation import Allocation, Global, Shapes
 from schedengine.weights import order
 
 logger = logging.getLogger(__name__)
 NEGLIGIBLE = 0.01
 """Share of the weights by which protected groups may keep a target from being reached without a word."""
+MANY = 8
+"""Groups that a parameter must have had for it to be told when next to none of them are left."""
+
+_LACKS: dict[Need, str] = {
+    "gradient": "has no gradient; cut after the first step, and set gradients to None or 0 before backward() only",
+    "norm": "is followed by no batch normalisation that could be found; leave it out; if one follows it, cut after the "
+    "first epoch, or pass example_inputs to bind()",
+    "activations": "has no statistics of its outputs; cut after the first epoch, or pass data to bind()",
+    "inputs": "has no samples of its inputs; cut after the first epoch, or pass data to bind()",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ class Cut:
         target: fraction of the selected weights that was asked to be gone; None where a limit decides.
         asked: the same as a count of weights; None likewise.
         removed: weights that this pruner's masks remove after the cut.
-        weights: all weights that this pruner selected.
+        weights: all weights that this pruner selected, before any thinning (with ``counted: current``, those there).
         is_end: at the end of the epoch, after its evaluation.
         impact: what it took from the network, in norms.
     """
@@ -97,20 +111,34 @@ class BoundPruner:
         names: normalised names of the parameters it works on.
         by_name: level or limit of each parameter, where the spec has a mapping.
         lenient: an effect that misses is a warning (a version 1 file, or ``optional``).
+        granularities: of those parameters whose layer stores them otherwise than others do, see ``oriented``.
+        joint: parameters that lose the same groups, by name what names them all.
     """
 
     def __init__(
-        self, name: str, spec: Pruner, names: list[str], by_name: Mapping[str, float] | None, *, lenient: bool
+        self,
+        name: str,
+        spec: Pruner,
+        names: list[str],
+        by_name: Mapping[str, float] | None,
+        *,
+        lenient: bool,
+        granularities: Mapping[str, Granularity] | None = None,
+        joint: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.spec = spec
         self.names = names
         self.by_name = by_name
         self.lenient = lenient or spec.optional
+        self.joint = dict(joint or {})
+        self._granularities = dict(granularities or {})
         self.is_released = False
         """Whether its masks were taken away since its last cut."""
-        self._measured: dict[str, float] = {}
+        self._told: set[str] = set()
+        self._measured: dict[str, tuple[float, ...]] = {}
         self._zeros: dict[str, int] | None = None
+        self._counts: dict[str, tuple[int, int]] = {}
 
     def cut_(
         self,
@@ -124,33 +152,49 @@ class BoundPruner:
         target_number: int | None = None,
         target_count: int | None = None,
         is_end: bool = False,
-    ) -> Cut:
+        pace: Pace = AT_ONCE,
+        facts: Mapping[str, Facts] | None = None,
+    ) -> Cut | None:
         """Choose what goes, set the masks, and verify the count.
 
         Args:
             number, count: of this cut among the pruner's.
             target_number, target_count: where the target moves more slowly than the cuts (a ramp's ``every``).
             is_end: at the end of the epoch.
+            pace: where it lies in its window.
+            facts: what the criterion needs, by parameter.
+
+        Returns:
+            What it did; None where the criterion lacks what it needs, and that is no error (a version 1 file).
 
         Raises:
             EffectError: the count removed is not what the rule asked.
             SchedEngineError: the weights cannot be ranked (nan), or the target cannot be shared.
         """
-        layers = [self._layer(name, masks, number, progress) for name in self.names]
-        target, verdict = self._decide(layers, target_number or number, target_count or count)
+        if not self._knows(facts, progress):
+            return None
+        layers = [self._layer(name, masks, number, progress, facts) for name in self.names]
+        shown = {name: table[name].detach().clone() for name in self.names if self.spec.compensate is not None}
+        key = f"{number}/{progress.step}" if progress.step else ""
+        target, verdict = self._decide(layers, target_number or number, target_count or count, pace, key)
         expanded = self._expand(verdict, layers)
         removed = {name: mask.numel() - int(mask.count_nonzero()) for name, mask in expanded.items()}
-        self._verify(verdict, removed, progress)
+        groups = {layer.name: removed[layer.name] // layer.counts[1] for layer in layers}
+        self._verify(verdict, {layer.name: groups[layer.name] * layer.worth for layer in layers}, progress)
+        self._warn_of_least(layers, groups)
         self.is_released = False
-        gauge = Gauge(table, masks, self.names)
+        gauge, takes_over = Gauge(table, masks, self.names), self.spec.masks == "replace"
         for name, mask in expanded.items():
-            masks.set_(self.name, name, mask, self.spec.applied, replace=self.spec.masks == "replace")
+            if takes_over and not removed[name] and self.spec.sparsity is not None and masks.owners(name):
+                continue  # as in Distiller, a target that rounds to nothing takes no other pruner's mask away
+            masks.set_(self.name, name, mask, self.spec.applied, replace=takes_over)
         impact = gauge.impact({name: masks.in_force(name) for name in self.names})
+        self._compensate_(masks, shown, facts or {}, progress)
         if self.spec.apply == "cut":
             masks.apply_()
         if optimizer is not None and self.spec.momentum != "keep":
             masks.mask_optimizer_state_(optimizer, self.names, reset=self.spec.momentum == "reset")
-        weights = sum(layer.weight.numel() for layer in layers)
+        weights, gone = self._tally(layers, groups)
         cut = Cut(
             self.name,
             progress.epoch,
@@ -158,14 +202,78 @@ class BoundPruner:
             number,
             count,
             target,
-            verdict.total,
-            sum(removed.values()),
-            weights,
+            None if verdict.total is None or self._counts_groups else verdict.total + weights[1],
+            gone,
+            weights[0],
             is_end,
             impact,
         )
         self._note(cut)
         return cut
+
+    @property
+    def _counts_groups(self) -> bool:
+        """Whether its target is of groups, whatever their size."""
+        return isinstance(self.spec.allocation, Global) and self.spec.allocation.count == "groups"
+
+    def _before(self, layer: Layer) -> tuple[int, int]:
+        """A layer's groups and the weights in each, as its sparsity counts them: before any thinning."""
+        return layer.counts if self.spec.counted == "current" else self._counts[layer.name]
+
+    def _tally(self, layers: list[Layer], groups: Mapping[str, int]) -> tuple[tuple[int, int], int]:
+        """Weights in all, those among them that thinning has taken, and those that are gone with it."""
+        weights = thinned = gone = 0
+        for layer in layers:
+            before, size = self._before(layer)
+            weights += before * size
+            thinned += (before - layer.counts[0]) * size
+            gone += (before - layer.counts[0] + groups[layer.name]) * size
+        return (weights, thinned), gone
+
+    def _warn_of_least(self, layers: list[Layer], removed: Mapping[str, int]) -> None:
+        """Say of which parameters one ranking has left next to no filters: the network may hang on them."""
+        if not isinstance(self.spec.allocation, Allocation) or self.spec.allocation.scope != "global":
+            return
+        if self.spec.sparsity is None or isinstance(self.spec.granularity, Element):
+            return
+        left = {layer.name: layer.counts[0] - removed[layer.name] for layer in layers}
+        few = [layer for layer in layers if left[layer.name] <= max(1, self.spec.min_keep) < layer.counts[0] / MANY]
+        for layer in few:
+            if layer.name not in self._told:
+                self._told.add(layer.name)
+                warnings.warn(
+                    f"pruner {self.name!r}: {layer.name} has {left[layer.name]} of its {layer.counts[0]} groups left; "
+                    "one ranking over all parameters took the others: raise min_keep, or use 'allocation: uniform'",
+                    EffectWarning,
+                    stacklevel=2,
+                )
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it has to know of its parameters beside their values."""
+        samples: frozenset[Need] = frozenset({"inputs"} if self.spec.compensate is not None else ())
+        return self.spec.criterion.needs | samples
+
+    def check_layers(self, table: ParameterTable) -> None:
+        """Whether criterion and compensation make sense for each of its parameters.
+
+        Raises:
+            ScheduleError: one problem for each where they do not.
+        """
+        problems = []
+        for name in self.names:
+            layer, shape = table.layer(name), tuple(table[name].shape)
+            try:
+                self.spec.criterion.check(self.granularity(name), layer, shape)
+            except SchedEngineError as error:
+                problems.append(Problem(f"{name}: {error}", "criterion"))
+            try:
+                if self.spec.compensate is not None:
+                    check_sampled(layer)
+            except SchedEngineError as error:
+                problems.append(Problem(f"{name}: {error}", "compensate"))
+        if problems:
+            raise ScheduleError(problems)
 
     def check_target(self, table: ParameterTable, count: int) -> None:
         """Whether the last of ``count`` cuts has a target that these parameters can reach.
@@ -176,7 +284,7 @@ class BoundPruner:
         shapes = self.shapes(table)
         aim = self.aim(shapes, count, count)
         assert aim is not None
-        reach = reachable(self.spec, shapes, aim.total if aim.levels is None else aim.levels)
+        reach = reachable(self.spec, self.counts(shapes), aim.total if aim.levels is None else aim.levels)
         if reach.shortfall > NEGLIGIBLE and not self.lenient:
             raise SchedEngineError(
                 f"asks {reach.asked:.4g} of these weights to be gone, and {reach.most:.4g} can go: in every parameter "
@@ -184,34 +292,50 @@ class BoundPruner:
                 "(min_keep); lower the target, choose smaller groups, or write 'optional: true'"
             )
 
+    def granularity(self, name: str) -> Granularity:
+        """What a group of a parameter is."""
+        return self._granularities.get(name, self.spec.granularity)
+
+    def counts(self, shapes: Shapes) -> dict[str, tuple[int, int]]:
+        """Of each parameter, its groups and what each counts for: its weights, or 1 where groups are counted."""
+        found = {name: self.granularity(name) for name in shapes}
+        sizes = {name: 1 if self._counts_groups else found[name].size(shape) for name, shape in shapes.items()}
+        return {name: (found[name].groups(shape), sizes[name]) for name, shape in shapes.items()}
+
     def shapes(self, table: ParameterTable) -> dict[str, tuple[int, ...]]:
         """The shape of each of its parameters."""
         return {name: tuple(table[name].shape) for name in self.names}
 
-    def aim(self, shapes: Shapes, number: int, count: int, zeros: Mapping[str, int] | None = None) -> Aim | None:
+    def aim(
+        self, shapes: Shapes, number: int, count: int, zeros: Mapping[str, int] | None = None, key: str = ""
+    ) -> Aim | None:
         """What a cut asks for; needs no values. None where a limit on the scores decides.
 
         Args:
             shapes: of its parameters.
             number, count: the ``number``-th of ``count`` cuts, or moves of the target.
             zeros: of each parameter before the first cut, which targets never go below; None for a dense start.
+            key: names the event, for a target that is drawn.
 
         Raises:
             SchedEngineError: the ramp does not fit this many cuts, or the allocation cannot share the target.
         """
         ramp, allocation = self.spec.sparsity, self.spec.allocation
+        if isinstance(self.spec.granularity, Keep):
+            share = self.spec.granularity.sparsity
+            return Aim(share, dict.fromkeys(shapes, share))
         if ramp is None:
             return None
         sizes = {name: math.prod(shape) for name, shape in shapes.items()}
         gone = dict.fromkeys(shapes, 0) if zeros is None else zeros
         if self.by_name is not None:
             levels = {
-                name: ramp.at(number, count, to=level, start=gone[name] / sizes[name])
+                name: ramp.at(number, count, to=level, start=gone[name] / sizes[name], key=f"{key or number}/{name}")
                 for name, level in self.by_name.items()
             }
             return Aim(sum(levels[name] * sizes[name] for name in sizes) / sum(sizes.values()), levels)
         assert isinstance(allocation, Allocation)
-        total = ramp.at(number, count, start=sum(gone.values()) / sum(sizes.values()))
+        total = ramp.at(number, count, start=sum(gone.values()) / sum(sizes.values()), key=key)
         return Aim(total, None if allocation.scope == "global" else allocation.levels(shapes, total))
 
     def first_zeros(self, weights: Mapping[str, Tensor]) -> dict[str, int]:
@@ -244,9 +368,9 @@ class BoundPruner:
             keep = masks.owned(self.name, name)
             if keep is None:
                 continue
-            groups = self.spec.granularity.group(keep).any(dim=1)
+            groups = self.granularity(name).group(keep).any(dim=1)
             chosen = groups[order(len(groups), f"{key}/{name}").to(groups.device)]
-            mask = self.spec.granularity.expand(chosen, tuple(keep.shape)).contiguous()
+            mask = self.granularity(name).expand(chosen, tuple(keep.shape)).contiguous()
             masks.set_(self.name, name, mask, self.spec.applied)
 
     def keep_(self, masks: MaskStore) -> None:
@@ -256,32 +380,89 @@ class BoundPruner:
                 masks.treat_(name, Applied())
         masks.apply_()
 
-    def _layer(self, name: str, masks: MaskStore, number: int, progress: Progress) -> Layer:
+    def _knows(self, facts: Mapping[str, Facts] | None, progress: Progress) -> bool:
+        """Whether every parameter has what the criterion needs.
+
+        Raises:
+            EffectError: one has not.
+        """
+        for need in sorted(self.needs):
+            lacking = [name for name in self.names if facts is None or getattr(facts[name], need) is None]
+            is_enough = need != "inputs" and not self.spec.criterion.needs_of_all and len(lacking) < len(self.names)
+            if lacking and not is_enough:
+                self._miss(f"pruner {self.name!r}, {progress.moment}: no cut: {lacking[0]} {_LACKS[need]}")
+                return False
+        return True
+
+    def _compensate_(
+        self, masks: MaskStore, shown: Mapping[str, Tensor], facts: Mapping[str, Facts], progress: Progress
+    ) -> None:
+        """Rewrite what stays of the layers that lost something, so that their outputs stay what they were."""
+        for name, old in shown.items():
+            mask, inputs = masks.in_force(name), facts[name].inputs
+            if not bool((~mask & (old != 0)).any()):
+                continue
+            assert inputs is not None
+            try:
+                found = reconstructed(old, masks.weight(name), mask, inputs)
+            except SchedEngineError as error:
+                raise SchedEngineError(f"pruner {self.name!r}, {progress.moment}: {name}: {error}") from error
+            masks.fill_(name, found.weight)
+            masks.is_pending = True
+            logger.info(
+                "pruner %r, %s: %s: the cut changes its outputs by %.3g %%, after least squares by %.3g %% "
+                "(%d samples, %d unknowns)",
+                self.name, progress.moment, name, 100 * found.before, 100 * found.after, found.samples, found.unknowns,
+            )  # fmt: skip
+
+    def _layer(
+        self, name: str, masks: MaskStore, number: int, progress: Progress, facts: Mapping[str, Facts] | None
+    ) -> Layer:
         if masks.weight(name).is_meta:
             raise SchedEngineError(
                 f"pruner {self.name!r}: {name} has no values yet (meta device); load the weights first"
             )
-        keep = masks.owned(self.name, name)
+        keep, granularity = masks.owned(self.name, name), self.granularity(name)
         # One kept weight keeps its group: the mask is made of whole groups, so the maximum says it exactly.
-        groups = None if keep is None else self.spec.granularity.group(keep).any(dim=1)
+        groups = None if keep is None else granularity.group(keep).any(dim=1)
         return Layer(
             name,
             masks.weight(name),
+            granularity,
             self.spec.update.removed(groups),
             f"{name}/{number}/{progress.epoch}/{progress.step}",
+            groups,
+            NOTHING if facts is None else facts[name],
+            self.joint.get(name),
+            self._unit(name, masks.weight(name), granularity),
         )
 
-    def _decide(self, layers: list[Layer], number: int, count: int) -> tuple[float | None, Verdict]:
+    def _unit(self, name: str, weight: Tensor, granularity: Granularity) -> int | None:
+        """What a group counts for; looks at the layer's size at the first cut."""
+        shape = tuple(weight.shape)
+        before = self._counts.setdefault(name, (granularity.groups(shape), granularity.size(shape)))
+        if self._counts_groups:
+            return 1
+        return None if self.spec.counted == "current" else before[1]
+
+    def _decide(
+        self, layers: list[Layer], number: int, count: int, pace: Pace, key: str
+    ) -> tuple[float | None, Verdict]:
         if self.spec.threshold is not None:
-            return None, by_limit(self.spec, layers, self._limits(layers))
+            return None, by_limit(self.spec, layers, self._limits(layers, pace))
         shapes = {layer.name: tuple(layer.weight.shape) for layer in layers}
-        aim = self.aim(shapes, number, count, self.first_zeros({layer.name: layer.weight for layer in layers}))
+        aim = self.aim(shapes, number, count, self.first_zeros({layer.name: layer.weight for layer in layers}), key)
         assert aim is not None
         if aim.levels is None:
-            return aim.total, by_total(self.spec, layers, aim.total)
-        return aim.total, by_level(self.spec, layers, aim.levels)
+            before = sum(self._before(layer)[0] * layer.worth for layer in layers)
+            now = sum(layer.counts[0] * layer.worth for layer in layers)
+            return aim.total, by_total(self.spec, layers, _of_current(aim.total, before, now))
+        levels = {
+            layer.name: _of_current(aim.levels[layer.name], self._before(layer)[0], layer.counts[0]) for layer in layers
+        }
+        return aim.total, by_level(self.spec, layers, levels)
 
-    def _limits(self, layers: list[Layer]) -> dict[str, float]:
+    def _limits(self, layers: list[Layer], pace: Pace) -> dict[str, float]:
         threshold = self.spec.threshold
         assert threshold is not None
         for layer in layers:
@@ -289,11 +470,11 @@ class BoundPruner:
                 self._measured[layer.name] = threshold.measure(layer.weight)
         every = threshold.by_name
         values = self.by_name or {name: every for name in self.names if not isinstance(every, dict)}
-        return {name: threshold.limit(value, self._measured[name]) for name, value in values.items()}
+        return {name: threshold.limit(value, self._measured[name], pace) for name, value in values.items()}
 
     def _expand(self, verdict: Verdict, layers: list[Layer]) -> dict[str, Tensor]:
         return {
-            layer.name: self.spec.granularity.expand(verdict.keep[layer.name], tuple(layer.weight.shape))
+            layer.name: layer.granularity.expand(verdict.keep[layer.name], tuple(layer.weight.shape))
             .to(layer.weight.device)
             .contiguous()
             for layer in layers
@@ -328,13 +509,25 @@ class BoundPruner:
     def state_dict(self) -> dict[str, Any]:
         """What it remembers from its first cut: plain numbers."""
         zeros = None if self._zeros is None else dict(self._zeros)
-        return {"measured": dict(self._measured), "zeros": zeros, "is_released": self.is_released}
+        measured = {name: list(numbers) for name, numbers in self._measured.items()}
+        return {
+            "measured": measured,
+            "zeros": zeros,
+            "counts": {name: list(pair) for name, pair in self._counts.items()},
+            "is_released": self.is_released,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
-        self._measured = dict(state["measured"])
+        self._measured = {name: tuple(numbers) for name, numbers in state["measured"].items()}
+        self._counts = {name: (groups, size) for name, (groups, size) in state["counts"].items()}
         self._zeros = None if state["zeros"] is None else dict(state["zeros"])
         self.is_released = bool(state["is_released"])
+
+
+def _of_current(level: float, before: int, now: int) -> float:
+    """A fraction of what was there before any thinning as one of what is there now."""
+    return level if before == now else max(0.0, 1 - (1 - level) * before / now)
 
 
 def _zeros(weight: Tensor) -> int:

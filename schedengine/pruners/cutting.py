@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from schedengine.criteria.base import Criterion
-from schedengine.granularity import Granularity
+from schedengine.criteria.base import NOTHING, Criterion, Facts
+from schedengine.granularity import Granularity, Keep
 from schedengine.pruners.pruner import Pruner
 from schedengine.sparsity.allocation import Allocation, Global
 from schedengine.sparsity.selection import Candidate, removal_count, select
@@ -23,14 +22,42 @@ class Layer:
     Args:
         name: normalised.
         weight: the values to rank.
+        granularity: what a group of it is.
         removed: bool (groups,), gone for good; None if none is.
         key: names this event, for random scores.
+        keep: bool (groups,), what the last cut kept; None at the first.
+        facts: what the criterion needs beside the values.
+        joint: names those layers that lose the same groups; None for one that stands alone.
+        unit: what one of its groups counts for; default: its weights. Of a thinned layer, those that it had before; 1
+            where groups are counted.
     """
 
     name: str
     weight: Tensor
+    granularity: Granularity
     removed: Tensor | None
     key: str
+    keep: Tensor | None = None
+    facts: Facts = NOTHING
+    joint: str | None = None
+    unit: int | None = None
+
+    @property
+    def worth(self) -> int:
+        """What one of its groups counts for."""
+        return self.counts[1] if self.unit is None else self.unit
+
+    def scores(self, criterion: Criterion) -> Tensor:
+        """(groups,)."""
+        if not criterion.needs:  # one that looks at weights alone may leave the argument out
+            return criterion.scores(self.weight, self.granularity, key=self.key)
+        return criterion.scores(self.weight, self.granularity, key=self.key, facts=self.facts)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Its groups, and the weights in each."""
+        shape = tuple(self.weight.shape)
+        return self.granularity.groups(shape), self.granularity.size(shape)
 
 
 @dataclass(frozen=True)
@@ -39,9 +66,10 @@ class Verdict:
 
     Args:
         keep: by parameter, bool (groups,).
-        asked: weights that the rule asks to be gone, by parameter; None where the rule is a limit or one total.
-        total: weights that the rule asks to be gone in all; None where the rule is a limit.
-        slack: weights by which the total may be missed from below: a group that would exceed it is not taken.
+        asked: what the rule asks to be gone, by parameter, in weights (or the layers' units); None where the rule is a
+            limit or one total.
+        total: the same of all parameters; None where the rule is a limit.
+        slack: by which the total may be missed from below: a group that would exceed it is not taken.
     """
 
     keep: dict[str, Tensor]
@@ -54,9 +82,8 @@ class Scores:
     """Scores of whole layers, for what cannot be scored by chunks. The selection goes through layers several times, a
     layer's chunks in a row, so the last layer's are kept, and those of all layers whose groups are few."""
 
-    def __init__(self, criterion: Criterion, granularity: Granularity, allocation: Allocation) -> None:
+    def __init__(self, criterion: Criterion, allocation: Allocation) -> None:
         self._criterion = criterion
-        self._granularity = granularity
         self._allocation = allocation
         self._last: tuple[str, Tensor] | None = None
         self._kept: dict[str, Tensor] = {}
@@ -74,7 +101,7 @@ class Scores:
         return scores
 
     def _computed(self, layer: Layer) -> Tensor:
-        scores = self._criterion.scores(layer.weight, self._granularity, key=layer.key)
+        scores = layer.scores(self._criterion)
         if layer.removed is not None and not self._allocation.elementwise:
             # What is gone must not weigh in what the others are compared with, whatever value is kept of it.
             scores = scores.masked_fill(layer.removed, 0.0)
@@ -83,13 +110,12 @@ class Scores:
 
 def candidates_of(layers: Sequence[Layer], pruner: Pruner, allocation: Allocation) -> list[Candidate]:
     """The layers' groups for the selection; scores come by chunks where criterion and allocation allow."""
-    whole = Scores(pruner.criterion, pruner.granularity, allocation)
+    whole = Scores(pruner.criterion, allocation)
     return [_candidate(layer, pruner, allocation, whole) for layer in layers]
 
 
 def _candidate(layer: Layer, pruner: Pruner, allocation: Allocation, whole: Scores) -> Candidate:
-    shape = tuple(layer.weight.shape)
-    groups, size = pruner.granularity.groups(shape), pruner.granularity.size(shape)
+    groups, size = layer.counts
 
     def by_chunks(start: int, stop: int) -> Tensor:
         return pruner.criterion.slice_scores(layer.weight.reshape(-1)[start:stop])
@@ -100,7 +126,7 @@ def _candidate(layer: Layer, pruner: Pruner, allocation: Allocation, whole: Scor
     # A weight in another layout (channels_last) would be copied as a whole for every chunk.
     is_flat = layer.weight.is_contiguous()
     is_chunked = pruner.criterion.elementwise and allocation.elementwise and size == 1 and is_flat
-    return Candidate(layer.name, groups, size, by_chunks if is_chunked else by_layers, layer.removed)
+    return Candidate(layer.name, groups, layer.worth, by_chunks if is_chunked else by_layers, layer.removed)
 
 
 def by_total(pruner: Pruner, layers: list[Layer], target: float) -> Verdict:
@@ -118,12 +144,64 @@ def by_total(pruner: Pruner, layers: list[Layer], target: float) -> Verdict:
 
 def by_level(pruner: Pruner, layers: list[Layer], targets: Mapping[str, float]) -> Verdict:
     """Each layer to its own target."""
+    if isinstance(pruner.granularity, Keep):
+        return _by_pattern(pruner, layers)
+    alone = [layer for layer in layers if layer.joint is None]
+    chosen = {one.name: _chosen(pruner, one, targets[one.name]) for one in candidates_of(alone, pruner, Global())}
+    for members in _joined(layers):
+        chosen |= _together(pruner, members, targets[members[0].name])
+    keep = {name: groups for name, (groups, _) in chosen.items()}
+    asked = {layer.name: gone * layer.worth for layer in layers if (gone := chosen[layer.name][1]) is not None}
+    return Verdict(keep, asked, sum(asked.values())) if asked else Verdict(keep)
+
+
+def _joined(layers: list[Layer]) -> list[list[Layer]]:
+    """Those that lose the same groups, together."""
+    found: dict[str, list[Layer]] = {}
+    for layer in layers:
+        if layer.joint is not None:
+            found.setdefault(layer.joint, []).append(layer)
+    return list(found.values())
+
+
+def _chosen(pruner: Pruner, one: Candidate, target: float) -> tuple[Tensor, int | None]:
+    """The groups of one parameter that stay, and how many the target asks to be gone; None where draws decide."""
+    if pruner.draw == "bernoulli":
+        draws = one.scores(0, one.groups)
+        return _at_least(pruner.min_keep, draws >= target, draws), None
+    already = 0 if one.removed is None else int(one.removed.sum())
+    groups = removable_groups(pruner, one.groups, target)
+    (keep,) = select([one], groups * one.size, min_keep=pruner.min_keep, ties=pruner.ties)
+    return keep, max(groups, already)
+
+
+def _together(pruner: Pruner, layers: list[Layer], target: float) -> dict[str, tuple[Tensor, int | None]]:
+    """One choice for all: by the scores of the first of the list, or by the mean of their shares."""
+    first = layers[0]
+    scores = first.scores(pruner.criterion)
+    if pruner.together != "leader":
+        all_scores = [scores, *(layer.scores(pruner.criterion) for layer in layers[1:])]
+        # Shares, so that no layer's scale matters.
+        shares = [one / size if bool(size := one.abs().sum()) else one for one in all_scores]
+        scores = torch.stack([one.to(scores) for one in shares]).mean(dim=0)
+    one = Candidate(first.name, *first.counts, lambda start, stop: scores[start:stop], first.removed)
+    keep, gone = _chosen(pruner, one, target)
+    return {layer.name: (keep.to(layer.weight.device), gone) for layer in layers}
+
+
+def _by_pattern(pruner: Pruner, layers: list[Layer]) -> Verdict:
+    """N of every M stay: those of the highest score, at equal scores the last, as everywhere."""
+    assert isinstance(pruner.granularity, Keep)
+    least, most = pruner.granularity.pattern
     keep, asked = {}, {}
-    for one in candidates_of(layers, pruner, Global()):
-        already = 0 if one.removed is None else int(one.removed.sum())
-        groups = removable_groups(pruner, one.groups, targets[one.name])
-        (keep[one.name],) = select([one], groups * one.size, min_keep=pruner.min_keep, ties=pruner.ties)
-        asked[one.name] = max(groups, already) * one.size
+    for layer in layers:
+        scores, shape = layer.scores(pruner.criterion), tuple(layer.weight.shape)
+        if layer.removed is not None:
+            scores = scores.masked_fill(layer.removed, -torch.inf)
+        ranks = pruner.granularity.patterns(scores, shape).argsort(dim=1, stable=True)
+        stays = torch.zeros_like(ranks, dtype=torch.bool).scatter_(1, ranks[:, most - least :], True)
+        keep[layer.name] = pruner.granularity.flattened(stays, shape)
+        asked[layer.name] = scores.numel() // most * (most - least)
     return Verdict(keep, asked, sum(asked.values()))
 
 
@@ -136,17 +214,22 @@ def by_limit(pruner: Pruner, layers: list[Layer], limits: Mapping[str, float]) -
     """Every group whose score is at most its layer's limit goes; ``min_keep`` of the best stay."""
     keep = {}
     for layer in layers:
-        scores = pruner.criterion.scores(layer.weight, pruner.granularity, key=layer.key)
-        stays = scores > limits[layer.name]
+        scores = layer.scores(pruner.criterion)
+        stays = pruner.update.stays(scores, limits[layer.name], layer.keep)
         if layer.removed is not None:
             stays = stays & ~layer.removed
-        if pruner.min_keep and int(stays.sum()) < pruner.min_keep:
-            # What is gone for good comes last: its kept value may be large.
-            free = scores if layer.removed is None else scores.masked_fill(layer.removed, -torch.inf)
-            best = free.sort(descending=True, stable=True).indices[: pruner.min_keep]
-            stays = torch.zeros_like(stays).index_fill_(0, best, True) | stays
-        keep[layer.name] = stays
+        # What is gone for good comes last: its kept value may be large.
+        free = scores if layer.removed is None else scores.masked_fill(layer.removed, -torch.inf)
+        keep[layer.name] = _at_least(pruner.min_keep, stays, free)
     return Verdict(keep)
+
+
+def _at_least(count: int, stays: Tensor, scores: Tensor) -> Tensor:
+    """The groups that stay, and of the best as many as must."""
+    if not count or int(stays.sum()) >= count:
+        return stays
+    best = scores.sort(descending=True, stable=True).indices[:count]
+    return torch.zeros_like(stays).index_fill_(0, best, True) | stays
 
 
 @dataclass(frozen=True)
@@ -167,12 +250,16 @@ class Reach:
         return max(0.0, self.asked - self.most)
 
 
-def reachable(pruner: Pruner, shapes: Mapping[str, tuple[int, ...]], target: float | Mapping[str, float]) -> Reach:
-    """What protected groups leave of a target: one for all weights together, or one for each parameter."""
+def reachable(pruner: Pruner, counts: Mapping[str, tuple[int, int]], target: float | Mapping[str, float]) -> Reach:
+    """What protected groups leave of a target: one for all weights together, or one for each parameter.
+
+    Args:
+        counts: of each parameter, its groups and the weights in each.
+        target: fraction removed.
+    """
     asked = most = 0
-    weights = sum(math.prod(shape) for shape in shapes.values())
-    for name, shape in shapes.items():
-        groups, size = pruner.granularity.groups(shape), pruner.granularity.size(shape)
+    weights = sum(groups * size for groups, size in counts.values())
+    for name, (groups, size) in counts.items():
         if isinstance(target, Mapping):
             asked += removal_count(target[name], groups, pruner.rounding) * size
             most += removable_groups(pruner, groups, target[name]) * size

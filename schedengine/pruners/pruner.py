@@ -10,15 +10,16 @@ from pydantic.dataclasses import dataclass
 from schedengine.criteria import CRITERIA
 from schedengine.criteria.base import Criterion
 from schedengine.criteria.magnitude import Magnitude
-from schedengine.granularity import GRANULARITIES, Element, Granularity
+from schedengine.criteria.random import Random
+from schedengine.granularity import GRANULARITIES, Channel, Column, Element, Granularity, Keep
 from schedengine.masks import Applied, Mode
 from schedengine.pruners import THRESHOLDS, UPDATES
 from schedengine.pruners.thresholds import Threshold
-from schedengine.pruners.updates import Shrink, Update
+from schedengine.pruners.updates import Shrink, Splice, Update
 from schedengine.registry import SPEC, Component
 from schedengine.selection import Selector, SelectorField
 from schedengine.sparsity import ALLOCATIONS, RAMPS
-from schedengine.sparsity.allocation import Allocation, Global
+from schedengine.sparsity.allocation import Allocation, Global, Uniform
 from schedengine.sparsity.ramps import Ramp
 
 Level = Annotated[float, Field(ge=0, lt=1, strict=True)]
@@ -26,21 +27,32 @@ Level = Annotated[float, Field(ge=0, lt=1, strict=True)]
 
 @dataclass(frozen=True, config=SPEC)
 class Pruner:
-    """What is removed, how much of it, and what becomes of it. One of ``sparsity`` and ``threshold`` is needed.
+    """What is removed, how much of it, and what becomes of it.
+
+    One of ``sparsity`` and ``threshold`` is needed, but for N:M patterns, which say themselves how much goes.
 
     Args:
         parameters: which parameters; default: the weights of Conv and Linear modules, or the names that ``allocation``
             or ``threshold`` list.
         criterion: what makes a group unimportant; low scores go first.
-        granularity: what is removed as one: element, row, column, kernel, filter, channel, {block: [4, 1]}, tensor.
+        granularity: what is removed as one: element, row, column, kernel, filter, channel, tensor, {block: [4, 1]},
+            {consecutive: 8}, {keep: [2, 4]} (N of every M).
         allocation: how the target is shared: global (one ranking for all parameters), uniform, erk, lamp, uniform_plus,
             or names and globs with a target each (then ``sparsity`` gives the ramp only).
         sparsity: fraction of the selected weights that is removed, over the cuts: a number, or a ramp
             {ramp: cubic, to: 0.9}.
         threshold: instead of a target: groups whose score is at most this go: a number, or {std: 0.5}.
-        update: shrink (what is pruned stays pruned) or reselect (each cut chooses among all groups).
+        draw: exact: as many groups as the target says go, the lowest; bernoulli: each goes with the target's
+            probability (with ``criterion: random``).
+        together: parameters whose groups belong together lose the same groups: leader: all lose those that the first
+            one would lose; mean: all lose the lowest by the mean of their shares; joined: the same, each with those
+            whose filters the network adds up with its own, which is found by tracing it.
+        update: shrink (what is pruned stays pruned), reselect (each cut chooses among all groups), or splice (between
+            two limits nothing changes).
         pruned: zero, hidden (the value is kept), dense (the kept value trains on), forward (masked in the forward pass
             only).
+        lasts: run: masks hold until the next cut; step: for one step only, after which the kept values show again.
+        rescale: the weights that stay are divided by the share that stays, as dropout does; where values are kept.
         mask_gradients: also set the gradients of pruned weights to 0.
         optimizer_state: at a cut, mask the state (momentum) of pruned weights, keep it, or reset the parameter's;
             default: mask, but keep where pruned weights train on (dense).
@@ -48,7 +60,12 @@ class Pruner:
         rounding: of the number of groups to remove: nearest (halves up), or floor as Distiller does.
         ties: equal scores at the limit go by position until the count is exact, or all go as in Distiller.
         masks: combine with the masks of other pruners of the same parameter, or replace them as Distiller does.
+        counted: a sparsity is of the weights before any thinning (original), or of those that are there (current), as
+            in Distiller.
         apply: masks take effect at the cut, or with the next step as in Distiller.
+        compensate: least_squares: after a cut of channels, what stays of a layer (Conv2d, Linear) is rewritten so that
+            its outputs on sampled inputs stay what they were; samples are of the data given to bind, else of the epoch
+            before.
         optional: an effect that misses the target is a warning, not an error.
     """
 
@@ -60,27 +77,69 @@ class Pruner:
     ] = Global()
     sparsity: Annotated[InstanceOf[Ramp] | None, Component(RAMPS, tag="ramp", shorthand="constant")] = None
     threshold: Annotated[InstanceOf[Threshold] | None, Component(THRESHOLDS, shorthand="absolute")] = None
+    draw: Literal["exact", "bernoulli"] = "exact"
+    together: Literal["leader", "mean", "joined"] | None = None
     update: Annotated[InstanceOf[Update], Component(UPDATES)] = Shrink()
     pruned: Mode = "zero"
+    lasts: Literal["run", "step"] = "run"
+    rescale: Annotated[bool, Field(strict=True)] = False
     mask_gradients: Annotated[bool, Field(strict=True)] = False
     optimizer_state: Literal["mask", "keep", "reset"] | None = None
     min_keep: Annotated[int, Field(ge=0, strict=True)] = 1
     rounding: Literal["nearest", "floor"] = "nearest"
     ties: Literal["position", "all"] = "position"
     masks: Literal["combine", "replace"] = "combine"
+    counted: Literal["original", "current"] = "original"
     apply: Literal["cut", "step"] = "cut"
+    compensate: Literal["least_squares"] | None = None
     optional: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _one_rule(self) -> Pruner:
+        self._check_combinations()
+        if isinstance(self.granularity, Keep):
+            if self.sparsity is not None or self.threshold is not None:
+                raise ValueError("{keep: [N, M]} says itself how much goes; remove 'sparsity' or 'threshold'")
+            if not isinstance(self.allocation, Global):
+                raise ValueError("{keep: [N, M]} takes the same share of every parameter; remove 'allocation'")
+            return self
         if (self.sparsity is None) == (self.threshold is None):
             found = "neither" if self.sparsity is None else "both"
             raise ValueError(f"needs one of 'sparsity' (a target) and 'threshold' (a limit); has {found}")
-        if self.threshold is not None and self.allocation != Global():
+        if self.threshold is not None and not isinstance(self.allocation, Global):
             raise ValueError("'allocation' shares a target among parameters, and a threshold has none; remove one")
         if self.sparsity is not None:
             self._check_target(self.sparsity)
         return self
+
+    def _check_combinations(self) -> None:
+        keeps = self.pruned in ("hidden", "dense")
+        if self.draw == "bernoulli":
+            self._check_draw()
+        if self.together is not None and (self.sparsity is None or not isinstance(self.allocation, Uniform)):
+            raise ValueError(
+                "'together' needs 'sparsity', and 'allocation: uniform': its parameters lose the same share"
+            )
+        if self.rescale and not keeps:
+            raise ValueError("'rescale' needs 'pruned: dense' or 'hidden': values that are kept are not scaled twice")
+        if self.compensate is not None and not isinstance(self.granularity, (Channel, Column)):
+            raise ValueError("'compensate' goes with 'granularity: channel' (or column): inputs that a layer loses")
+        if self.compensate is not None and (self.lasts == "step" or self.rescale):
+            raise ValueError("'compensate' rewrites weights for good; remove 'lasts: step' and 'rescale'")
+        if isinstance(self.update, Splice) and self.threshold is None:
+            raise ValueError("'update: splice' lies between two limits; it needs a 'threshold'")
+        if isinstance(self.update, Splice) and self.lasts == "step":
+            raise ValueError("'update: splice' goes on from the last mask, which 'lasts: step' forgets; use 'reselect'")
+
+    def _check_draw(self) -> None:
+        if not isinstance(self.criterion, Random):
+            raise ValueError("'draw: bernoulli' goes with 'criterion: random', whose scores are the draws")
+        if self.sparsity is None or (isinstance(self.allocation, Allocation) and self.allocation.scope == "global"):
+            raise ValueError("'draw: bernoulli' needs 'sparsity', and 'allocation: uniform' or one that names levels")
+        if isinstance(self.update, Shrink):
+            raise ValueError("'draw: bernoulli' draws all groups at every cut; write 'update: reselect'")
+        if self.together == "mean":
+            raise ValueError("'draw: bernoulli' has one draw for parameters that belong together; use 'leader'")
 
     def _check_target(self, ramp: Ramp) -> None:
         values = list(getattr(ramp, "values", ()))
@@ -107,7 +166,7 @@ class Pruner:
     @property
     def applied(self) -> Applied:
         """How its masks are applied."""
-        return Applied(self.pruned, self.mask_gradients)
+        return Applied(self.pruned, self.mask_gradients, self.rescale)
 
     @property
     def by_name(self) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -15,6 +16,24 @@ Limit = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Limits = Limit | Annotated[dict[str, Limit], Field(min_length=1)]
 
 
+@plain_dataclass(frozen=True)
+class Pace:
+    """Where a cut lies in its window, in epochs; for limits that move.
+
+    Args:
+        passed: since the window began.
+        length: of the window; an instant lasts for its epoch.
+        every: from cut to cut.
+    """
+
+    passed: float = 0.0
+    length: float = 1.0
+    every: float = 1.0
+
+
+AT_ONCE = Pace()
+
+
 class Threshold(ABC):
     """The axis: groups whose score is at most the limit go.
 
@@ -25,18 +44,27 @@ class Threshold(ABC):
     by_name: float | dict[str, float]
     shorthand_is_mapping: ClassVar[bool] = True
 
-    def measure(self, weight: Tensor) -> float:
-        """What is measured on a parameter at its first cut and kept for the run; 1 where nothing is."""
+    def measure(self, weight: Tensor) -> tuple[float, ...]:
+        """What is measured on a parameter at its first cut and kept for the run; nothing by default."""
         del weight
-        return 1.0
+        return ()
+
+    def check(self, pace: Pace) -> None:
+        """Refuse a window that the limit cannot follow.
+
+        Raises:
+            ValueError: it does not fit; says why.
+        """
+        del pace
 
     @abstractmethod
-    def limit(self, value: float, measured: float) -> float:
+    def limit(self, value: float, measured: tuple[float, ...], pace: Pace) -> float:
         """The limit for a parameter.
 
         Args:
             value: of this parameter, from ``by_name``.
             measured: what ``measure`` gave at the first cut.
+            pace: where the cut lies in its window.
         """
 
 
@@ -50,8 +78,8 @@ class Absolute(Threshold):
 
     by_name: Limits
 
-    def limit(self, value: float, measured: float) -> float:
-        del measured
+    def limit(self, value: float, measured: tuple[float, ...], pace: Pace) -> float:
+        del measured, pace
         return value
 
 
@@ -68,8 +96,69 @@ class Std(Threshold):
 
     by_name: Limits
 
-    def measure(self, weight: Tensor) -> float:
-        return float(weight.float().std()) if weight.numel() > 1 else 0.0
+    def measure(self, weight: Tensor) -> tuple[float, ...]:
+        return (float(weight.float().std()) if weight.numel() > 1 else 0.0,)
 
-    def limit(self, value: float, measured: float) -> float:
-        return value * measured
+    def limit(self, value: float, measured: tuple[float, ...], pace: Pace) -> float:
+        del pace
+        return value * measured[0]
+
+
+@dataclass(frozen=True, config=SPEC)
+class Spread(Threshold):
+    """The mean of ``|w|`` and c of its standard deviations: ``mean + c (1 + growth * epochs) std``.
+
+    Both are measured at the first cut and kept. Goes with ``update: splice``: Guo, Yao, Chen 2016, Dynamic Network
+    Surgery for Efficient DNNs, arXiv:1608.04493; the growth is Distiller's.
+
+    Args:
+        by_name: c >= 0; a number, or names and globs with a number each.
+        growth: by which c grows with every epoch since the window began, >= 0.
+    """
+
+    by_name: Limits
+    growth: Limit = 0.0
+
+    def measure(self, weight: Tensor) -> tuple[float, ...]:
+        sizes = weight.float().abs()
+        return float(sizes.mean()), float(sizes.std()) if sizes.numel() > 1 else 0.0
+
+    def limit(self, value: float, measured: tuple[float, ...], pace: Pace) -> float:
+        return measured[0] + measured[1] * value * (self.growth * pace.passed + 1)
+
+
+@dataclass(frozen=True, config=SPEC)
+class Rising(Threshold):
+    """A limit that rises from cut to cut, and faster after a while; for recurrent networks.
+
+    With q the size of a weight that should just go (the 90th percentile of ``|w|``, they advise), f epochs from cut to
+    cut, R epochs until the limit rises faster, T the window's epochs: the limit rises by
+    ``2 q f / (2 R + 3 (T - R))`` a cut, after R epochs by ``steeper`` times as much.
+
+    Narang, Diamos, Sengupta, Elsen 2017, Exploring Sparsity in Recurrent Neural Networks, arXiv:1704.05119; in epochs,
+    as in Distiller, where the paper counts updates.
+
+    Args:
+        by_name: q >= 0; a number, or names and globs with a number each.
+        after: R, epochs, >= 0.
+        steeper: >= 0; 1.5 to 2 in the paper.
+    """
+
+    by_name: Limits
+    after: Limit
+    steeper: Limit = 2.0
+
+    def check(self, pace: Pace) -> None:
+        if 2 * self.after + 3 * (pace.length - self.after) <= 0:
+            raise ValueError(
+                f"rises faster after {self.after:g} epochs, in a window of {pace.length:g}; make it longer"
+            )
+
+    def limit(self, value: float, measured: tuple[float, ...], pace: Pace) -> float:
+        del measured
+        self.check(pace)
+        slope = 2 * value * pace.every / (2 * self.after + 3 * (pace.length - self.after))
+        if pace.passed < self.after:
+            return slope * (pace.passed + 1) / pace.every
+        rest = self.steeper * slope * (pace.passed - self.after + 1)
+        return (slope * (self.after + 1) + rest) / pace.every

@@ -9,7 +9,8 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from schedengine.granularity import Granularity
+from schedengine.errors import SchedEngineError
+from schedengine.granularity import GRANULARITIES, Granularity
 from schedengine.registry import SPEC
 
 
@@ -27,6 +28,17 @@ class Penalty(ABC):
         Returns:
             One scalar for each weight, differentiable.
         """
+
+    def check(self, shape: tuple[int, ...], granularity: Granularity) -> None:
+        """Refuse a weight that the penalty means nothing for; nothing by default.
+
+        Args:
+            shape: the weight's, one that ``granularity`` accepts.
+
+        Raises:
+            SchedEngineError: says what shape would do.
+        """
+        del shape, granularity
 
 
 @dataclass(frozen=True, config=SPEC)
@@ -57,3 +69,40 @@ class GroupLasso(Penalty):
 
     def costs(self, weights: Sequence[Tensor], granularity: Granularity) -> Sequence[Tensor]:
         return [torch.linalg.vector_norm(granularity.group(weight), dim=1).sum() for weight in weights]
+
+
+@dataclass(frozen=True, config=SPEC)
+class GroupVariance(Penalty):
+    """One over the variance (unbiased) of the groups' L2 norms: pulls a weight's groups apart, some large, some small.
+
+    Beside a group lasso, which makes all of them small. A weight whose groups all have the same norm, as one that was
+    set to 0 whole, has nothing to pull apart and costs nothing; in the formula, and in Distiller, its cost is infinite
+    and its gradient nan.
+
+    Torfi, Shirvani, Soleymani, Nasrabadi 2018, Attention-Based Guided Structured Sparsity of Deep Neural Networks,
+    arXiv:1802.09902.
+    """
+
+    def check(self, shape: tuple[int, ...], granularity: Granularity) -> None:
+        if granularity.groups(shape) < 2:
+            name = GRANULARITIES.name_of(granularity)
+            raise SchedEngineError(
+                f"penalty group_variance: shape {tuple(shape)} is one group of granularity {name}, and one norm has no "
+                "variance; needs two or more"
+            )
+
+    def costs(self, weights: Sequence[Tensor], granularity: Granularity) -> Sequence[Tensor]:
+        return [_inverse(_norms(granularity.group(weight)).var()) for weight in weights]
+
+
+def _norms(groups: Tensor) -> Tensor:
+    """L2 norms; half precision could not hold the square of their variance."""
+    dtype = torch.promote_types(groups.dtype, torch.float32)
+    norms: Tensor = torch.linalg.vector_norm(groups, dim=1, dtype=dtype)
+    return norms
+
+
+def _inverse(variance: Tensor) -> Tensor:
+    """1 / variance, and 0 where there is none; the inner choice keeps nan out of the gradient."""
+    is_some = variance > 0
+    return torch.where(is_some, 1 / torch.where(is_some, variance, 1.0), 0.0)

@@ -9,23 +9,27 @@ from pydantic.dataclasses import dataclass
 
 from schedengine.granularity import GRANULARITIES, Element, Granularity
 from schedengine.registry import SPEC, Component
-from schedengine.regularizers import PENALTIES, STRENGTHS
+from schedengine.regularizers import PENALTIES, STRENGTHS, THRESHOLDS
 from schedengine.regularizers.penalties import Penalty
 from schedengine.regularizers.strengths import Factor, Strength
+from schedengine.regularizers.thresholds import Threshold
 from schedengine.selection import Selector, SelectorField
 
 
 @dataclass(frozen=True, config=SPEC)
 class Regularizer:
-    """A penalty on weights, added to the loss.
+    """A penalty on weights, added to the loss; and, with a threshold, what it has made small set to 0.
 
     Args:
-        penalty: l1, l2 or group_lasso.
+        penalty: l1, l2, group_lasso or group_variance.
         strength: its factor, >= 0: a number, or {ramp: linear, from: 0, to: 1e-4} over the window, or names and globs
             with a number each.
         parameters: which parameters; default: the weights of Conv and Linear modules, or the names that ``strength``
             lists.
-        granularity: what a group is, for group_lasso.
+        granularity: what a group is, for group_lasso, group_variance and the threshold.
+        threshold: after every update, groups of which the mean of ``|w|`` (mean_abs) or the largest ``|w|`` (max) is at
+            most the parameter's strength are set to 0; {mean_abs: 0.01} for a limit of its own. They may grow again
+            while the penalty acts, and after it unless the policy has keep_mask.
     """
 
     penalty: Annotated[InstanceOf[Penalty], Component(PENALTIES)]
@@ -35,6 +39,7 @@ class Regularizer:
     ]
     parameters: SelectorField | None = None
     granularity: Annotated[InstanceOf[Granularity], Component(GRANULARITIES)] = Element()
+    threshold: Annotated[InstanceOf[Threshold] | None, Component(THRESHOLDS)] = None
 
     @property
     def by_name(self) -> dict[str, Any] | None:

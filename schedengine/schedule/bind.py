@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -10,8 +11,15 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from schedengine.criteria.followers import following_norms
+from schedengine.criteria.gradient import Gradient
+from schedengine.criteria.passes import bare
 from schedengine.errors import Problem, SchedEngineError, ScheduleError
-from schedengine.granularity import Granularity
+from schedengine.export.check import check
+from schedengine.export.forward import Inputs, changed
+from schedengine.export.joined import joined
+from schedengine.export.thin import What
+from schedengine.granularity import Channel, Column, Filter, Granularity, Row, oriented
 from schedengine.lr.plateau import Plateau
 from schedengine.lr.trace import Recorder, Trace
 from schedengine.masks import MaskStore
@@ -22,7 +30,8 @@ from schedengine.policies.regularization import RegularizationPolicy
 from schedengine.policies.release import ReleasePolicy
 from schedengine.policies.rewind import RewindPolicy
 from schedengine.policies.snapshots import Snapshots
-from schedengine.progress import Moment, Occasions, Time, Window
+from schedengine.policies.thinning import Thin, ThinPolicy
+from schedengine.progress import Moment, Occasions, Progress, Time, Window
 from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.pruner import Pruner
 from schedengine.regularizers.bound import BoundRegularizer
@@ -33,6 +42,7 @@ from schedengine.schedule.retraining import Course
 from schedengine.scheduler import PruningScheduler
 from schedengine.selection import ParameterTable, lookup
 
+logger = logging.getLogger(__name__)
 EPOCH = Time(Fraction(1))
 T = TypeVar("T")
 
@@ -45,6 +55,8 @@ def bind(
     epochs: int | None = None,
     steps_per_epoch: int | None = None,
     trace: Trace | None = None,
+    example_inputs: Inputs | None = None,
+    data: Iterable[Any] | None = None,
 ) -> PruningScheduler:
     """Put a schedule on a model.
 
@@ -55,13 +67,24 @@ def bind(
         epochs: length of the run, for a schedule without phases.
         steps_per_epoch: only needed where a time in steps must be placed before the first step is seen.
         trace: learning rates that the weights were trained with before this run, instead of the file's ``trace``.
+        example_inputs: a small batch of inputs, (B, ...), for thinning and for criteria that look at the batch
+            normalisation that follows a layer; default: by the model's ``input_shape``, as Distiller's have.
+        data: batches, (inputs, targets) or inputs alone, for criteria that need statistics before the first epoch.
 
     Raises:
         ScheduleError: everything in the schedule that does not fit the model or the run, each with its place.
     """
     if trace is not None and not isinstance(trace, Trace):
         raise SchedEngineError(f"trace is a schedengine.Trace, as in Trace(rates, steps_per_epoch); got {trace!r:.60}")
-    return _Binder(schedule, model, optimizer, epochs, steps_per_epoch, trace).bind()
+    inputs = _inputs_by_shape(model) if example_inputs is None else example_inputs
+    return _Binder(schedule, model, optimizer, epochs, steps_per_epoch, trace, inputs, data).bind()
+
+
+def _inputs_by_shape(model: nn.Module) -> Inputs | None:
+    """Of the shape that a model says it takes, in Distiller's way: ``model.input_shape = (1, 3, 32, 32)``."""
+    shape = getattr(bare(model), "input_shape", None)
+    is_shape = isinstance(shape, (tuple, list)) and all(isinstance(length, int) for length in shape)
+    return torch.ones(tuple(shape)) if is_shape else None  # type: ignore[arg-type]  # narrowed by the line above
 
 
 class _Binder:
@@ -75,11 +98,15 @@ class _Binder:
         epochs: int | None,
         steps_per_epoch: int | None,
         trace: Trace | None,
+        example_inputs: Inputs | None,
+        data: Iterable[Any] | None,
     ) -> None:
         self.schedule = schedule
         self.model = model
         self.optimizer = optimizer
         self.steps_per_epoch = steps_per_epoch
+        self.example_inputs = example_inputs
+        self.data = data
         self.timeline = Timeline.of(schedule, epochs)
         self.earlier = trace or schedule.trace
         self.course = Course(schedule, self.timeline, Fraction(self.earlier.epochs if self.earlier else 0))
@@ -87,14 +114,16 @@ class _Binder:
         self.problems: list[Problem] = []
 
     def bind(self) -> PruningScheduler:
-        pruners = self._instances("pruners", self._pruner)
-        regularizers = self._instances("regularizers", self._regularizer)
+        pruners = self.pruners = self._instances("pruners", self._pruner)
+        regularizers = self.regularizers = self._instances("regularizers", self._regularizer)
         occasions = [self._occasions(number, policy) for number, policy in enumerate(self.schedule.policies)]
         self._check_optimizer()
         self._check_overlaps(occasions)
         self._check_ends(occasions)
         self._check_modes(pruners)
+        self._check_keeps(pruners, regularizers)
         self.problems += self.course.problems()
+        can_thin = self._check_thinning()
         rates = {} if self.optimizer is None else self.schedule.lr_schedulers
         made: dict[str, Mapping[str, Any]] = {
             "pruner": pruners,
@@ -102,11 +131,12 @@ class _Binder:
             "regularizer": regularizers,
             "lr_scheduler": rates,
             "rewind": {"": None},
+            "thin": {"": None} if can_thin else {},
         }
         policies = {
             number: self._policy(policy, own, pruners, regularizers, occasions)
             for number, (policy, own) in enumerate(zip(self.schedule.policies, occasions, strict=True))
-            if policy.instance in made[policy.kind] and own.windows
+            if policy.instance in made[policy.kind] and own.windows and not self._keeps_nothing(policy)
         }
         self._check_counts(policies.values())
         self._check_rates(policies)
@@ -124,6 +154,8 @@ class _Binder:
             is_lenient=self.schedule.effects == "warn",
             trace=Recorder(self.earlier),
             snapshots=Snapshots(self.course.snapshots()),
+            example_inputs=self.example_inputs,
+            data=self.data,
         )
 
     def _instances(self, section: str, make: Callable[[str, Any], T]) -> dict[str, T]:
@@ -148,27 +180,106 @@ class _Binder:
         key = "allocation" if isinstance(spec.allocation, dict) else "threshold"
         names = spec.selector.pick(self.table, "parameters" if spec.parameters is not None or not spec.by_name else key)
         by_name = self._values(spec.by_name, names, key)
-        self._check_shapes(spec.granularity, names)
-        return BoundPruner(name, spec, names, by_name, lenient=self.schedule.effects == "warn")
+        granularities = self._granularities(spec.granularity, names)
+        joint = self._joint(name, spec, names)
+        self._check_together(granularities, joint)
+        bound = BoundPruner(
+            name,
+            spec,
+            names,
+            by_name,
+            lenient=self.schedule.effects == "warn",
+            granularities=granularities,
+            joint=joint,
+        )
+        bound.check_layers(self.table)
+        self._check_gradient(bound)
+        return bound
+
+    def _check_gradient(self, bound: BoundPruner) -> None:
+        """Gradient times weight says nothing of a filter that is normalised afterwards: its sum is 0."""
+        criterion, inputs = bound.spec.criterion, self.example_inputs
+        is_filter = any(isinstance(bound.granularity(name), (Filter, Row)) for name in bound.names)
+        if not isinstance(criterion, Gradient) or criterion.of == "norm" or not is_filter or inputs is None:
+            return
+        if self.schedule.effects == "warn":  # version 1, Distiller's formula
+            return
+        followed = following_norms(bare(self.model), (inputs, None))
+        normalised = [name for name in bound.names if name in followed]
+        if normalised:
+            what = (
+                f"{normalised[0]} is followed by a batch normalisation, so that gradient times weight sums up to 0 "
+                "over each of its filters; use {gradient: {of: norm}}, or channels of the layers that read them"
+            )
+            raise ScheduleError([Problem(what, "criterion")])
+
+    def _joint(self, name: str, spec: Pruner, names: list[str]) -> dict[str, str]:
+        """Which parameters lose the same groups."""
+        if spec.together in ("leader", "mean"):
+            return dict.fromkeys(names, names[0])
+        if spec.together is None:
+            return {}
+        thin = next((policy.thin for policy in self.schedule.policies if policy.thin is not None), Thin())
+        inputs = self._thin_inputs(thin)
+        if inputs is None:
+            what = "'together: joined' traces the network: pass example_inputs to bind()"
+            raise ScheduleError([Problem(what, "together")])
+        found = joined(bare(self.model), inputs, names)
+        for first in dict.fromkeys(found.values()):
+            members = [one for one, leader in found.items() if leader == first]
+            logger.info("pruner %r: one choice of filters for %s, which are added up", name, ", ".join(members))
+        return found
+
+    def _check_together(self, granularities: Mapping[str, Granularity], joint: Mapping[str, str]) -> None:
+        groups = {name: granularities[name].groups(tuple(self.table[name].shape)) for name in joint}
+        for name, first in joint.items():
+            if groups[name] != groups[first]:
+                message = "parameters that lose the same groups need as many of them each"
+                raise ScheduleError(
+                    [Problem(f"{message}; {first} has {groups[first]}, {name} has {groups[name]}", "together")]
+                )
 
     def _regularizer(self, name: str, spec: Regularizer) -> BoundRegularizer:
         path = "parameters" if spec.parameters is not None or not spec.by_name else "strength"
         names = spec.selector.pick(self.table, path)
-        self._check_shapes(spec.granularity, names)
+        granularities = self._granularities(spec.granularity, names)
+        self._check_penalty(spec, granularities)
         return BoundRegularizer(name, spec, names, self._values(spec.by_name, names, "strength"))
+
+    def _check_penalty(self, spec: Regularizer, granularities: Mapping[str, Granularity]) -> None:
+        problems = []
+        for name, granularity in granularities.items():
+            try:
+                spec.penalty.check(tuple(self.table[name].shape), granularity)
+            except SchedEngineError as error:
+                problems.append(Problem(f"{name}: {error}", "penalty"))
+        if problems:
+            raise ScheduleError(problems)
 
     def _values(self, by_name: Mapping[str, float] | None, names: list[str], path: str) -> dict[str, float] | None:
         return None if by_name is None else lookup(by_name, self.table, names, path)
 
-    def _check_shapes(self, granularity: Granularity, names: list[str]) -> None:
-        problems = []
+    def _keeps_nothing(self, policy: Policy) -> bool:
+        """Whether its keep_mask has no threshold to go with, which ``_check_keeps`` tells."""
+        spec = self.schedule.regularizers.get(policy.instance) if policy.kind == "regularizer" else None
+        return spec is not None and policy.keep_mask and spec.threshold is None
+
+    def _granularities(self, granularity: Granularity, names: list[str]) -> dict[str, Granularity]:
+        """What a group of each parameter is.
+
+        Raises:
+            ScheduleError: one cannot be grouped so.
+        """
+        found, problems = {}, []
         for name in names:
             try:
-                granularity.check(tuple(self.table[name].shape))
+                found[name] = oriented(granularity, self.table.layer(name))
+                found[name].check(tuple(self.table[name].shape))
             except SchedEngineError as error:
                 problems.append(Problem(f"{name}: {error}", "granularity"))
         if problems:
             raise ScheduleError(problems)
+        return found
 
     def _occasions(self, number: int, policy: Policy) -> Occasions:
         try:
@@ -194,9 +305,11 @@ class _Binder:
         if policy.kind == "pruner":
             return self._pruning(policy, own, pruners[policy.instance], occasions)
         if policy.kind == "regularizer":
-            return RegularizationPolicy(regularizers[policy.instance], own)
+            return RegularizationPolicy(regularizers[policy.instance], own, keep_mask=policy.keep_mask)
         if policy.release is not None:
             return ReleasePolicy(pruners[policy.release], own)
+        if policy.thin is not None:
+            return self._thinning(policy, own)
         if policy.rewind is not None:
             return RewindPolicy(policy.rewind, own, list(pruners.values()))
         assert self.optimizer is not None
@@ -205,6 +318,62 @@ class _Binder:
             return PlateauPolicy(schedule, own, groups)
         run = Moment(Fraction(self.timeline.epochs or 0))
         return LRPolicy(schedule, own, groups, clock=policy.clock, run=run, offsets=self.course.offsets())
+
+    def _thinning(self, policy: Policy, own: Occasions) -> ThinPolicy:
+        assert policy.thin is not None
+        first = next(one for one in self.schedule.policies if one.thin is not None)
+        inputs = self._thin_inputs(policy.thin)
+        assert inputs is not None  # a problem otherwise, and no policies are made
+        lenient = self.schedule.effects == "warn"
+        reasons = [one.known_shortfall for one in self.regularizers.values()]
+        return ThinPolicy(policy.thin, own, inputs, follows=policy is first, lenient=lenient, reasons=reasons)
+
+    def _thin_inputs(self, spec: Thin) -> Inputs | None:
+        """An example of what the network is called with, on its device."""
+        example: Inputs | None = self.example_inputs if spec.input is None else torch.randn(2, *spec.input)
+        device = self.table[self.table.names[0]].device
+        return None if example is None else changed(example, lambda tensor: tensor.to(device))
+
+    def _check_thinning(self) -> bool:
+        """Whether the network can be thinned where pruners make filters or channels zero; before any training."""
+        for number, policy in enumerate(self.schedule.policies):
+            if policy.thin is None or not self.table.names:
+                continue
+            try:
+                inputs = self._thin_inputs(policy.thin)
+                if inputs is None:
+                    what = "needs an example of the network's inputs: pass example_inputs to bind(), or write "
+                    raise SchedEngineError(what + "'thin: {what: all, input: [3, 32, 32]}'")
+                if isinstance(self.model, nn.parallel.DistributedDataParallel):
+                    what = "DistributedDataParallel keeps buffers of the old sizes"
+                    raise SchedEngineError(f"{what}; thin in a process of its own, with `schedengine export --thin`")
+                self._check_what(policy.thin)
+                for what, names in self._structures().items():
+                    check(bare(self.model), inputs, names, what=what)
+            except SchedEngineError as error:
+                self.problems.append(self.schedule.problem(f"policies[{number}].thin", str(error)))
+                return False
+        return bool(self.table.names)
+
+    def _check_what(self, thin: Thin) -> None:
+        structures = self._structures()
+        if thin.what != "all" and structures and thin.what not in structures and self.schedule.effects == "error":
+            other = next(iter(structures))
+            raise SchedEngineError(f"removes {thin.what}, and what becomes zero are {other}; write '{other}', or 'all'")
+
+    def _structures(self) -> dict[What, list[str]]:
+        """Parameters of which whole filters, or whole channels, may become zero."""
+        found: dict[What, list[str]] = {"filters": [], "channels": []}
+        bound: list[BoundPruner | BoundRegularizer] = [*self.pruners.values(), *self.regularizers.values()]
+        for one in bound:
+            for name in one.names:
+                granularity = oriented(one.spec.granularity, self.table.layer(name))
+                inputs_first = granularity != one.spec.granularity  # a transposed convolution
+                if isinstance(granularity, (Filter, Row)):
+                    found["channels" if inputs_first else "filters"].append(name)
+                elif isinstance(granularity, (Channel, Column)):
+                    found["filters" if inputs_first else "channels"].append(name)
+        return {what: list(dict.fromkeys(names)) for what, names in found.items() if names}
 
     def _pruning(
         self, policy: Policy, own: Occasions, pruner: BoundPruner, occasions: list[Occasions]
@@ -260,13 +429,35 @@ class _Binder:
         """One parameter has one treatment of its pruned weights, unless a later pruner takes over from another."""
         for one, other in itertools.combinations(pruners.values(), 2):
             shared = [name for name in other.names if name in one.names]
-            if not shared or one.spec.pruned == other.spec.pruned or other.spec.masks == "replace":
+            if not shared or one.spec.applied == other.spec.applied or other.spec.masks == "replace":
+                continue
+            if one.spec.pruned == other.spec.pruned:
+                message = f"treats {shared[0]} otherwise than {one.name!r} (rescale, mask_gradients); use the same"
+                self.problems.append(self.schedule.problem(f"pruners.{other.name}", message))
                 continue
             message = (
                 f"is {other.spec.pruned}, and {one.name!r}, which also prunes {shared[0]}, has {one.spec.pruned}; "
                 "use the same, or write 'masks: replace' where the second takes over from the first"
             )
             self.problems.append(self.schedule.problem(f"pruners.{other.name}.pruned", message))
+
+    def _check_keeps(self, pruners: Mapping[str, BoundPruner], regularizers: Mapping[str, BoundRegularizer]) -> None:
+        """A mask that a regularizer keeps drops the values that a pruner of the same parameter keeps."""
+        for number, policy in enumerate(self.schedule.policies):
+            regularizer = regularizers.get(policy.instance) if policy.kind == "regularizer" else None
+            if regularizer is None or not policy.keep_mask:
+                continue
+            if regularizer.spec.threshold is None:
+                message = f"regularizer {policy.instance!r} has no threshold, so nothing to keep; add 'threshold: max'"
+                self.problems.append(self.schedule.problem(f"policies[{number}].keep_mask", message))
+            for pruner in pruners.values():
+                shared = [name for name in pruner.names if name in regularizer.names]
+                if shared and pruner.spec.pruned in ("hidden", "dense") and pruner.spec.masks != "replace":
+                    message = (
+                        f"drops the values of {shared[0]} that pruner {pruner.name!r} keeps ({pruner.spec.pruned}); "
+                        "use 'pruned: zero' there, or remove keep_mask"
+                    )
+                    self.problems.append(self.schedule.problem(f"policies[{number}].keep_mask", message))
 
     def _check_rates(self, policies: Mapping[int, BoundPolicy]) -> None:
         """Ask every schedule for its first rates: a span that is unknown or too short shows now, not in mid-run."""
@@ -286,7 +477,11 @@ class _Binder:
     def _check_counts(self, policies: Iterable[BoundPolicy]) -> None:
         """Try every target that can be known now: a ramp of another length, an allocation that cannot reach it."""
         for policy in policies:
-            if not isinstance(policy, PruningPolicy) or policy.pruner.spec.sparsity is None:
+            if not isinstance(policy, PruningPolicy):
+                continue
+            if policy.pruner.spec.threshold is not None:
+                self._check_pace(policy)
+            if policy.pruner.spec.sparsity is None:
                 continue
             instants = policy.targets or policy.every
             try:
@@ -299,6 +494,14 @@ class _Binder:
                 policy.pruner.check_target(self.table, count)
             except SchedEngineError as error:
                 self.problems.append(self.schedule.problem(f"pruners.{policy.pruner.name}.sparsity", str(error)))
+
+    def _check_pace(self, policy: PruningPolicy) -> None:
+        assert policy.pruner.spec.threshold is not None
+        for window in policy.own.windows:
+            try:
+                policy.pruner.spec.threshold.check(policy.pace(window, Progress(0, None, self.steps_per_epoch)))
+            except ValueError as error:
+                self.problems.append(self.schedule.problem(f"pruners.{policy.pruner.name}.threshold", str(error)))
 
 
 def _has_overlap(windows: Sequence[Window]) -> bool:

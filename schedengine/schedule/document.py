@@ -8,7 +8,7 @@ Schedule   the whole document
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,6 +22,7 @@ from schedengine.lr.base import Clock, Group, LearningRate
 from schedengine.lr.shapes import Shape
 from schedengine.lr.trace import Trace
 from schedengine.policies.rewind import Rewind
+from schedengine.policies.thinning import Thin
 from schedengine.progress import Time, TimeField
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import SPEC, Component
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from schedengine.export.forward import Inputs
     from schedengine.scheduler import PruningScheduler
 
 Positive = Annotated[int, Field(gt=0, strict=True)]
@@ -182,7 +184,7 @@ PhasesField = Annotated[
 ]
 KINDS = {"pruner": "pruners", "regularizer": "regularizers", "lr_scheduler": "lr_schedulers"}
 """What a policy names -> the section it is defined in."""
-ACTIONS = ("rewind", "release")
+ACTIONS = ("rewind", "release", "thin")
 """What a policy may say itself, without a section."""
 REFERENCES = {**KINDS, "release": "pruners"}
 """Keys of a policy that hold the name of an instance -> the section it is defined in."""
@@ -190,12 +192,14 @@ REFERENCES = {**KINDS, "release": "pruners"}
 
 @dataclass(frozen=True, config=SPEC)
 class Policy:
-    """An instance or an action, and when it acts; exactly one of the first five keys.
+    """An instance or an action, and when it acts; exactly one of the first six keys.
 
     Args:
         pruner, regularizer, lr_scheduler: the name of an instance.
         rewind: go back to earlier weights, or to an earlier time of the learning rate: {weights: 2, clock: 2}.
         release: the name of a pruner, whose masks are taken away.
+        thin: what is zero is removed from the network: filters (that their layer makes zero), channels (that no layer
+            reads), or all.
         at: instants: a phase (the start of each repeat), {end: PHASE}, start, end, a time, or a list.
         during: a phase, a list of phases, or run; the policy acts in each repeat.
         from_: from the start of the phase on; default 0.
@@ -203,7 +207,8 @@ class Policy:
         every: distance between instants; default: one epoch, for a learning rate of ours one step.
         refresh: a pruner also cuts again, to the same target, at every step of the run that this divides, in epochs
             that begin with a cut.
-        keep_mask: when a window of a pruner ends, its masks hold for good.
+        keep_mask: when a window of a pruner ends, its masks hold for good; of a regularizer with a threshold, what is
+            zero then stays so.
         clock: what a learning rate's time counts from: the start of its window, or of the run.
     """
 
@@ -212,6 +217,7 @@ class Policy:
     lr_scheduler: str | None = None
     rewind: Rewind | None = None
     release: str | None = None
+    thin: Thin | None = None
     at: InstantsField | None = None
     during: PhasesField | None = None
     from_: TimeField | None = None
@@ -243,9 +249,9 @@ class Policy:
         for key in ("from", "until", "every"):
             if self.at is not None and getattr(self, "from_" if key == "from" else key) is not None:
                 raise ValueError(f"{key!r} goes with 'during'; 'at' names instants")
-        for key, kind in (("refresh", "pruner"), ("keep_mask", "pruner"), ("clock", "lr_scheduler")):
-            if getattr(self, key) != _POLICY_DEFAULTS[key] and kind not in named:
-                raise ValueError(f"{key!r} is for a policy with a {kind}")
+        for key, kinds in _ONLY_FOR.items():
+            if getattr(self, key) != _POLICY_DEFAULTS[key] and named[0] not in kinds:
+                raise ValueError(f"{key!r} is for a policy with a {' or a '.join(kinds)}")
         if self.every is not None and self.every.amount == 0:
             raise ValueError("'every' must be more than 0")
         if self.refresh is not None and (self.refresh.unit != "st" or self.refresh.amount == 0):
@@ -278,6 +284,7 @@ class Policy:
         return str(getattr(self, self.kind)) if self.kind in REFERENCES else ""
 
 
+_ONLY_FOR = {"refresh": ("pruner",), "keep_mask": ("pruner", "regularizer"), "clock": ("lr_scheduler",)}
 _POLICY_DEFAULTS = {"refresh": None, "keep_mask": False, "clock": "window"}
 
 
@@ -375,6 +382,8 @@ class Schedule:
         epochs: int | None = None,
         steps_per_epoch: int | None = None,
         trace: Trace | None = None,
+        example_inputs: Inputs | None = None,
+        data: Iterable[Any] | None = None,
     ) -> PruningScheduler:
         """Put it on a model: names resolved, windows placed.
 
@@ -384,10 +393,22 @@ class Schedule:
             epochs: length of the run, for a schedule without phases.
             steps_per_epoch: only needed where a time in steps must be placed before the first step is seen.
             trace: learning rates that the weights were trained with before this run, instead of the file's ``trace``.
+            example_inputs: a small batch of inputs, (B, ...), for thinning and for criteria that look at the batch
+                normalisation that follows a layer.
+            data: batches, (inputs, targets) or inputs alone, for criteria that need statistics before the first epoch.
 
         Raises:
             ScheduleError: everything in it that does not fit the model or the run, each with its place.
         """
         from schedengine.schedule.bind import bind
 
-        return bind(self, model, optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch, trace=trace)
+        return bind(
+            self,
+            model,
+            optimizer,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            trace=trace,
+            example_inputs=example_inputs,
+            data=data,
+        )

@@ -75,7 +75,8 @@ class _Schema:
         if items is not None:
             return {"type": "object", "additionalProperties": self.value(items[1])}
         if cls is not None and hasattr(cls, "__pydantic_fields__"):
-            return self.spec(cls, cls.__name__)
+            spec = self.spec(cls, cls.__name__)
+            return {"anyOf": [self._main(cls), spec]} if hasattr(cls, "shorthand") else spec
         return self.leaf(annotation)
 
     def leaf(self, annotation: Any) -> Json:
@@ -145,7 +146,14 @@ def _one_of(*keys: str) -> Json:
 
 
 _CHOICES: dict[type, Json] = {
-    Pruner: _one_of("sparsity", "threshold"),
+    Pruner: {
+        "if": {
+            "required": ["granularity"],
+            "properties": {"granularity": {"type": "object", "required": ["keep"]}},
+        },
+        "then": {"properties": {key: {"type": "null"} for key in ("sparsity", "threshold")}},
+        "else": _one_of("sparsity", "threshold"),
+    },
     Policy: {"allOf": [_one_of(*KINDS, *ACTIONS), _one_of("at", "during")]},
 }
 

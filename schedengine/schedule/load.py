@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from schedengine.export.forward import Inputs
     from schedengine.scheduler import PruningScheduler
 
 SECTIONS = {key: entry for key, entry in fields_of(Schedule).items() if key not in ("marks", "notes")}
@@ -193,6 +194,8 @@ def file_config(
     resumed_epoch: int | None = None,
     *,
     epochs: int | None = None,
+    example_inputs: Inputs | None = None,
+    data: Iterable[Any] | None = None,
 ) -> PruningScheduler:
     """Distiller's entry point: load a file and bind it.
 
@@ -202,8 +205,11 @@ def file_config(
         resumed_epoch: the last epoch that was finished; ``epochs()`` goes on after it. Rates need no help: they are
             functions of the epoch.
         epochs: length of the run, for a file without phases.
+        example_inputs, data: see ``Schedule.bind``; a model's ``input_shape``, as Distiller's have, does too.
     """
     trace = None if scheduler is None else scheduler.trace
-    bound = load_schedule(filename).bind(model, optimizer, epochs=epochs, trace=trace)
+    bound = load_schedule(filename).bind(
+        model, optimizer, epochs=epochs, trace=trace, example_inputs=example_inputs, data=data
+    )
     bound.take_over_(scheduler, resumed_epoch)
     return bound

@@ -44,6 +44,9 @@ class Reader:
         """
         if any(node is one for one in self.said):
             return FAILED
+        if isinstance(node.value, str) and hasattr(cls, "shorthand"):
+            node, word = node.derived({}), node
+            node.value[cls.shorthand] = word
         if not node.is_mapping:
             self.problems.append(
                 node.problem(f"must be a mapping of {', '.join(fields_of(cls))} (got {show(node.plain())})")

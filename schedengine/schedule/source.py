@@ -356,6 +356,42 @@ def _from_plain(value: Any, path: str, depth: int) -> Node:
     raise ScheduleError([Problem(f"a {type(value).__name__} cannot stand in a schedule; use plain values", path)])
 
 
+def comments(source: Source) -> list[tuple[Mark, str]]:
+    """The comments of a document in order: where each begins, and its text from the ``#`` on."""
+    found, text, line, counted = [], source.text, 1, 0
+    for start, stop in _gaps(text):
+        for match in _COMMENT.finditer(text, start, stop):
+            breaks = list(_BREAK.finditer(text, counted, match.start()))
+            line, counted = line + len(breaks), breaks[-1].end() if breaks else counted
+            found.append((Mark(source.name, line, match.start() - counted + 1), match[0].rstrip()))
+    return found
+
+
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_COMMENT = re.compile("#[^\r\n\x85\u2028\u2029]*")
+
+
+def _gaps(text: str) -> Iterator[tuple[int, int]]:
+    """What no token covers, as characters from and until; the first line of a block scalar may hold a comment too."""
+    stop = 0
+    for token in yaml.scan(text, Loader=_Loader):
+        start = token.start_mark.index
+        if isinstance(token, yaml.ScalarToken) and token.style in ("|", ">"):
+            head = _BREAK.search(text, start)
+            start = head.start() if head else len(text)
+        if start > stop:
+            yield stop, start
+        stop = max(stop, token.end_mark.index)
+    yield stop, len(text)
+
+
+def to_flow(value: Any) -> str:
+    """A plain value on one line, as it can stand anywhere in a document."""
+    style: dict[str, Any] = {"default_flow_style": True, "width": MAX_INTEGER}
+    text = yaml.dump([value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, **style)
+    return str(text[1:-2])
+
+
 def to_text(document: Mapping[str, Any]) -> str:
     """A plain document as YAML 1.2 text that ``read`` reads back to the same values."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True, default_flow_style=None)

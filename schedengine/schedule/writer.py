@@ -79,5 +79,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return to_plain(value)
+        written = to_plain(value)
+        main = getattr(value, "shorthand", None)
+        if main is not None and written.keys() <= {main}:
+            return written.get(main, getattr(value, main))
+        return written
     return value

@@ -14,6 +14,7 @@ RAMPS = Registry(
         "polynomial": "schedengine.sparsity.ramps:Polynomial",
         "list": "schedengine.sparsity.ramps:Listed",
         "remaining": "schedengine.sparsity.ramps:Remaining",
+        "random": "schedengine.sparsity.ramps:Drawn",
     },
 )
 

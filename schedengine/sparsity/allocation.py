@@ -61,9 +61,15 @@ class Allocation:
 
 @dataclass(frozen=True, config=SPEC)
 class Global(Allocation):
-    """One order over all parameters: those with small scores lose more."""
+    """One order over all parameters: those with small scores lose more.
+
+    Args:
+        count: what the sparsity is a fraction of: weights, or groups (filters, as network slimming has it), of which
+            small ones count like large ones.
+    """
 
     scope: ClassVar[Literal["global", "parameter"]] = "global"
+    count: Literal["weights", "groups"] = "weights"
 
 
 @dataclass(frozen=True, config=SPEC)

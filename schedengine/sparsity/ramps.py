@@ -7,6 +7,7 @@ weights that is gone after the cut, never below what was gone before the first o
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
@@ -31,7 +32,7 @@ class Ramp(ABC):
     every: Time | None
 
     @abstractmethod
-    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0) -> float:
+    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0, key: str = "") -> float:
         """The target of one cut.
 
         Args:
@@ -39,6 +40,7 @@ class Ramp(ABC):
             cuts: how many there are in all.
             to: the last cut's target instead of the field's (levels per parameter), [0, 1).
             start: sparsity before the first cut, [0, 1).
+            key: names the event, for a target that is drawn.
 
         Returns:
             Fraction removed, in [``start``, 1).
@@ -60,7 +62,8 @@ class Constant(Ramp):
     to: Sparsity | None = None
     every: TimeField | None = None
 
-    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0) -> float:
+    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0, key: str = "") -> float:
+        del key
         return max(start, _target(self, self.to if to is None else to))
 
 
@@ -90,7 +93,8 @@ class Towards(Ramp):
     def curve(self, progress: float, low: float, high: float) -> float:
         """Sparsity at ``progress`` in [0, 1), from ``low`` to ``high``."""
 
-    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0) -> float:
+    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0, key: str = "") -> float:
+        del key
         high = _target(self, self.to if to is None else to)
         progress = self._progress(cut, cuts)
         if progress == 1:  # exactly the target, without the rounding of the curve
@@ -173,7 +177,8 @@ class Listed(Ramp):
     values: Annotated[tuple[Sparsity, ...], Field(min_length=1)]
     every: TimeField | None = None
 
-    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0) -> float:
+    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0, key: str = "") -> float:
+        del key
         _refuse_to("list", to)
         if cuts != len(self.values):
             raise SchedEngineError(f"ramp list: {len(self.values)} values for {cuts} cuts; write one for each cut")
@@ -195,9 +200,39 @@ class Remaining(Ramp):
     fraction: Annotated[float, Field(gt=0, lt=1, strict=True)]
     every: TimeField | None = None
 
-    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0) -> float:
+    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0, key: str = "") -> float:
+        del key
         _refuse_to("remaining", to)
         return float(1 - (1 - start) * (1 - self.fraction) ** cut)
+
+
+@dataclass(frozen=True, config=SPEC)
+class Drawn(Ramp):
+    """A target drawn anew for every cut, uniformly in [from, to): noise on how much is dropped.
+
+    With a level for each parameter (``allocation``), each has a draw of its own.
+
+    Args:
+        to: the highest target.
+        from_: the lowest.
+        seed: any whole number; the same seed and cut give the same target on every rank and machine.
+        every: how often the target moves on, where cuts are more frequent than that; default: with every cut.
+    """
+
+    to: Sparsity | None = None
+    from_: Sparsity = 0.0
+    seed: Annotated[int, Field(strict=True)] = 0
+    every: TimeField | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Drawn:
+        if self.to is not None and self.from_ > self.to:
+            raise ValueError(f"from {self.from_} is above to {self.to}")
+        return self
+
+    def at(self, cut: int, cuts: int, *, to: float | None = None, start: float = 0.0, key: str = "") -> float:
+        high = _target(self, self.to if to is None else to)
+        return max(start, random.Random(f"{self.seed}:{key or cut}").uniform(self.from_, high))
 
 
 def _target(ramp: Ramp, to: float | None) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from schedengine.export.thinned import Thinned
 from schedengine.training.best import Best
 from schedengine.training.cuts import CutEffect
 from schedengine.training.evaluate import Evaluation
@@ -28,6 +29,7 @@ class Pruned:
         target: fraction of these weights that its last cut asked to be gone; None for a limit, or without a cut.
         cuts: how many it made.
         released: whether its masks were taken away since.
+        lasts_a_step: whether its masks never outlast a step, so that nothing is gone at the end.
     """
 
     pruner: str
@@ -37,6 +39,7 @@ class Pruned:
     target: float | None
     cuts: int
     released: bool = False
+    lasts_a_step: bool = False
 
     @property
     def achieved(self) -> float:
@@ -60,6 +63,7 @@ class Report:
         best: the best epoch at the final sparsity.
         cuts: what they did, the last one of each epoch.
         dense_training: what retraining rates were made from; empty where none were.
+        thinned: what was removed from the network.
     """
 
     epochs: int
@@ -73,10 +77,12 @@ class Report:
     best: Best | None
     cuts: tuple[CutEffect, ...] = ()
     dense_training: str = ""
+    thinned: tuple[Thinned, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """For a JSON file."""
         plain = asdict(self)
+        plain["thinned"] = [one.plain() for one in self.thinned]
         plain["pruned"] = [{**asdict(one), "achieved": one.achieved} for one in self.pruned]
         return plain
 
@@ -103,6 +109,7 @@ def report(
         best=best,
         cuts=tuple(cuts),
         dense_training=session.dense_training(),
+        thinned=tuple(session.scheduler.thinnings),
     )
 
 
@@ -118,4 +125,5 @@ def _pruned(session: Session, name: str) -> Pruned:
         target=cuts[-1].target if cuts else None,
         cuts=len(cuts),
         released=session.scheduler.pruners[name].is_released,
+        lasts_a_step=session.scheduler.pruners[name].spec.lasts == "step",
     )

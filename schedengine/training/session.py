@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from schedengine.errors import CheckpointError, ModelError, SchedEngineError
+from schedengine.export.pruned import HEADER, load_
 from schedengine.lr.retraining import Retraining
 from schedengine.lr.shapes import Shape
 from schedengine.lr.trace import NOTE
@@ -38,7 +40,6 @@ from schedengine.zoo.factory import import_plugins
 from schedengine.zoo.loader import Loader
 from schedengine.zoo.models import build_model
 from schedengine.zoo.splits import SplitName
-from schedengine.zoo.weights import load_weights
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Session:
     def __post_init__(self) -> None:
         self.table = ParameterTable(self.model)
         self.selected = {name for pruner in self.scheduler.pruners.values() for name in pruner.names}
+        self.sizes = {name: self.table[name].numel() for name in self.table.names}
         self._spans = Timeline.of(self.schedule, self.epochs).spans
 
     @classmethod
@@ -99,7 +101,7 @@ class Session:
         reseed(settings.seed, "model")
         model = build(settings.model, data, settings.classes)
         if settings.weights is not None:
-            load_weights(model, settings.weights)
+            load_(model, settings.weights)
         compute.place_(model)
         check_fits(model, settings.model, data, settings.data, settings.classes, compute)
         reseed(settings.seed, "bind")  # whatever the model drew on being tried
@@ -107,7 +109,16 @@ class Session:
         loader = _train_loader(data, settings)
         steps = updates_per_epoch(loader, settings.accumulate)
         trace = None if settings.weights is None else trace_of(settings.weights)
-        scheduler = bind(document, model, optimizer, epochs=epochs, steps_per_epoch=steps, trace=trace)
+        scheduler = bind(
+            document,
+            model,
+            optimizer,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            trace=trace,
+            example_inputs=torch.zeros(2, *data.shape),
+            data=_train_loader(data, replace(settings, augment=False)),
+        )
         network: Any = torch.compile(model) if settings.compile else model
         return cls(settings, document, data, model, network, optimizer, scheduler, loader, compute)
 
@@ -133,7 +144,7 @@ class Session:
 
     def counts(self) -> list[Count]:
         """Zeros of every weight that pruners selected, or could have."""
-        return count_zeros(self.table, prunable(self.table, self.selected))
+        return count_zeros(self.table, prunable(self.table, self.selected), self.sizes)
 
     def sparsity(self, counts: list[Count]) -> float:
         """Fraction of the weights selected by pruners that is 0; without a pruner, of all Conv and Linear weights."""
@@ -176,9 +187,10 @@ class Session:
         return f"{float(trace.epochs):g} epochs ({', then '.join(own)}), {rates}"
 
     def notes(self) -> dict[str, str]:
-        """For the header of a file of weights: the learning rates of their dense training."""
-        trace = self.scheduler.trace
-        return {} if trace is None else {NOTE: trace.to_text()}
+        """For the header of a file of weights: the learning rates of their dense training, and sizes after thinning."""
+        trace, shapes = self.scheduler.trace, self.scheduler.shapes
+        noted = {} if trace is None else {NOTE: trace.to_text()}
+        return noted if shapes is None else {**noted, HEADER: json.dumps(shapes)}
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes while it trains."""
@@ -196,11 +208,11 @@ class Session:
             CheckpointError: it is of another model or release.
         """
         try:
+            self.scheduler.load_state_dict(state["scheduler"])  # first: a thinned network gets its sizes by it
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.compute.scaler.is_enabled():
                 self.compute.scaler.load_state_dict(state["scaler"])
-            self.scheduler.load_state_dict(state["scheduler"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint does not fit this model, or this release: {error}") from error
 

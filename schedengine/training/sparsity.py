@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +16,8 @@ class Count:
 
     Args:
         parameter: normalised name.
-        weights: how many it has.
-        zeros: how many of them are 0.
+        weights: how many it had before any thinning.
+        zeros: how many of them are 0, or were removed.
     """
 
     parameter: str
@@ -36,13 +36,17 @@ def prunable(table: ParameterTable, selected: Iterable[str] = ()) -> list[str]:
     return [name for name in table.names if name in wanted]
 
 
-def count_zeros(table: ParameterTable, names: Sequence[str]) -> list[Count]:
-    """Count every named parameter, waiting for the device once."""
+def count_zeros(table: ParameterTable, names: Sequence[str], sizes: Mapping[str, int] | None = None) -> list[Count]:
+    """Count every named parameter, waiting for the device once.
+
+    Args:
+        sizes: how many weights each had before any thinning; default: what it has.
+    """
     if not names:
         return []
-    zeros = torch.stack([table[name].detach().count_nonzero() for name in names]).tolist()
-    sizes = [table[name].numel() for name in names]
-    return [Count(name, size, size - kept) for name, size, kept in zip(names, sizes, zeros, strict=True)]
+    remaining = torch.stack([table[name].detach().count_nonzero() for name in names]).tolist()
+    before = [table[name].numel() if sizes is None else sizes[name] for name in names]
+    return [Count(name, size, size - kept) for name, size, kept in zip(names, before, remaining, strict=True)]
 
 
 def share_of_zeros(counts: Iterable[Count], names: Iterable[str] | None = None) -> float:

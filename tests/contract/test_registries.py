@@ -11,6 +11,7 @@ from torch import nn
 
 from schedengine import dump, load_schedule
 from schedengine.criteria import CRITERIA
+from schedengine.errors import EffectError
 from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
 from schedengine.pruners import THRESHOLDS, UPDATES
@@ -19,7 +20,9 @@ from schedengine.regularizers import PENALTIES, STRENGTHS
 from schedengine.sparsity import ALLOCATIONS, RAMPS
 
 REGISTRIES = [CRITERIA, GRANULARITIES, ALLOCATIONS, RAMPS, UPDATES, THRESHOLDS, PENALTIES, STRENGTHS, LR_SCHEDULES]
-GRANULARITY: dict[str, Any] = {"block": {"block": [1, 1]}}
+GRANULARITY: dict[str, Any] = {"block": {"block": [1, 1]}, "consecutive": {"consecutive": 1}}
+THRESHOLD: dict[str, Any] = {"rising": {"rising": {"by_name": 0.5, "after": 2.0}}}
+UPDATE: dict[str, Any] = {"splice": {"threshold": 0.5, "sparsity": None, "pruned": "hidden"}}
 RAMP: dict[str, Any] = {
     "list": {"ramp": "list", "values": [0.3]},
     "remaining": {"remaining": 0.3},
@@ -27,12 +30,17 @@ RAMP: dict[str, Any] = {
 
 AXES: list[dict[str, Any]] = [
     *({"criterion": name} for name in CRITERIA.names()),
-    *({"granularity": GRANULARITY.get(name, name)} for name in GRANULARITIES.names()),
+    *({"granularity": GRANULARITY.get(name, name)} for name in GRANULARITIES.names() if name != "keep"),  # takes no 1x1
     *({"allocation": name} for name in ALLOCATIONS.names()),
-    *({"update": name} for name in UPDATES.names()),
+    *({"update": name, **UPDATE.get(name, {})} for name in UPDATES.names()),
     *({"sparsity": RAMP.get(name, {"ramp": name, "to": 0.3})} for name in RAMPS.names()),
-    *({"threshold": {name: 0.5}, "sparsity": None} for name in THRESHOLDS.names()),
+    *({"threshold": THRESHOLD.get(name, {name: 0.5}), "sparsity": None} for name in THRESHOLDS.names()),
 ]
+
+
+NEEDY = [name for name in CRITERIA.names() if CRITERIA.get(name)().needs]
+"""Criteria that look at more than weights."""
+BLIND = [axes for axes in AXES if axes.get("criterion") not in NEEDY]
 
 
 def axes_of(axes: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +68,7 @@ def test_every_axis_value_reads_back_from_its_dump(axes: dict[str, Any]) -> None
     assert load_schedule(dump(schedule)) == schedule
 
 
-@pytest.mark.parametrize("axes", AXES, ids=str)
+@pytest.mark.parametrize("axes", BLIND, ids=str)
 @pytest.mark.parametrize("value", [None, 1.0, 0.0], ids=["random", "all equal", "all zero"])
 def test_every_axis_value_cuts_awkward_weights(axes: dict[str, Any], value: float | None) -> None:
     """Among them a 1x1 weight, of which nothing can go."""
@@ -75,9 +83,43 @@ def test_every_axis_value_cuts_awkward_weights(axes: dict[str, Any], value: floa
     assert scheduler.cuts[0].removed == sum(p.numel() for p in model.parameters()) - sum(kept)
 
 
-@pytest.mark.parametrize("axes", AXES, ids=str)
+@pytest.mark.parametrize("axes", BLIND, ids=str)
 def test_half_precision_weights_can_be_cut(axes: dict[str, Any]) -> None:
     model = layers((2, 3, 1, 1), (8, 2, 2, 2), (2, 2, 1, 3)).to(torch.bfloat16)
     scheduler = one_pruner({**axes_of(axes), "optional": True}, {"at": "start"}).bind(model, epochs=1)
     scheduler.on_epoch_begin(0)
     assert scheduler.masks.violations() == {}
+
+
+def normalised(value: float | None, dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    """Four convolutions, each with what criteria may look at: a gradient, and a normalisation that follows."""
+    weights = [*layers((2, 3, 1, 1), (8, 2, 2, 2), (1, 8, 1, 1), (2, 1, 1, 3), value=value)]
+    norms = [nn.BatchNorm2d(weight.out_channels) for weight in weights if isinstance(weight, nn.Conv2d)]
+    model = nn.Sequential(*(part for pair in zip(weights, norms, strict=True) for part in pair)).to(dtype)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    return model
+
+
+@pytest.mark.parametrize("name", NEEDY)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("value", [None, 1.0, 0.0], ids=["random", "all equal", "all zero"])
+def test_criteria_that_look_at_more_than_weights_cut_awkward_ones(
+    name: str, dtype: torch.dtype, value: float | None
+) -> None:
+    model, images = normalised(value, dtype), torch.ones(2, 3, 6, 6, dtype=dtype)
+    schedule = one_pruner({"criterion": name, "granularity": "filter", "sparsity": 0.3, "optional": True}, {"at": 0})
+    scheduler = schedule.bind(model, epochs=1, data=[images])
+    scheduler.on_epoch_begin(0)
+    kept = [int(scheduler.masks.in_force(f"{at}.weight").count_nonzero()) for at in (0, 2, 4, 6)]
+    assert all(count > 0 for count in kept)
+    assert scheduler.cuts[0].removed == 6 + 64 + 8 + 6 - sum(kept) > 0
+
+
+@pytest.mark.parametrize("name", NEEDY)
+def test_criteria_that_look_at_more_than_weights_cut_nothing_blindly(name: str) -> None:
+    scheduler = one_pruner({"criterion": name, "granularity": "filter", "sparsity": 0.3}, {"at": 0}).bind(
+        layers((4, 3, 1, 1)), epochs=1
+    )
+    with pytest.raises(EffectError, match="no cut"):
+        scheduler.on_epoch_begin(0)

@@ -31,6 +31,13 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "MultiStepMultiGammaLR": {"milestones": [2, 4], "gammas": [0.5, 0.1]},
     "DistillerPolynomialLR": {"T_max": 7, "power": 2.0},
 }
+UPDATE_FIELDS: dict[str, dict[str, Any]] = {"splice": {"threshold": {"spread": 0.1}, "sparsity": None}}
+THRESHOLDS_OF: dict[str, dict[str, Any]] = {
+    "absolute": {},
+    "std": {},
+    "spread": {"growth": 0.2},
+    "rising": {"after": 2},
+}
 RAMP_FIELDS: dict[str, dict[str, Any]] = {
     "list": {"values": [0.1, 0.2, 0.3, 0.5, 0.6, 0.8]},
     "remaining": {"fraction": 0.2},
@@ -43,6 +50,29 @@ def pruning(**axes: Any) -> dict[str, Any]:
         "pruners": {"p": {"sparsity": {"ramp": "cubic", "to": 0.8}, **axes}},
         "policies": [{"pruner": "p", "during": "run"}],
     }
+
+
+def looking(criterion: Any) -> dict[str, Any]:
+    """Filters from the second epoch on: before it there is nothing to see, and later the little network dies."""
+    layer = "5.weight" if criterion == "gradient" else "0.weight"
+    axes = {"criterion": criterion, "granularity": "filter", "parameters": layer, "sparsity": {"linear": 0.66}}
+    return {**pruning(**axes), "policies": [{"pruner": "p", "during": "run", "from": 1, "until": 4}]}
+
+
+def dropping(**axes: Any) -> dict[str, Any]:
+    """Filters that go for one step in two, with the values kept."""
+    dropped = {
+        "granularity": "filter",
+        "criterion": "random",
+        "draw": "bernoulli",
+        "allocation": "uniform",
+        "update": "reselect",
+        "pruned": "dense",
+        "rescale": True,
+        "lasts": "step",
+        "mask_gradients": True,
+    }
+    return {**pruning(**dropped | axes), "policies": [{"pruner": "p", "during": "run", "refresh": "2st"}]}
 
 
 def lr(name: str) -> dict[str, Any]:
@@ -75,17 +105,28 @@ def rewinding(at: Any = "cycle", **rewind: Any) -> dict[str, Any]:
 
 RULES = [name for name in LR_SCHEDULES.names() if issubclass(LR_SCHEDULES.get(name), Retraining)]
 SCHEDULES: dict[str, dict[str, Any]] = {
-    **{f"criterion {name}": pruning(criterion=name) for name in CRITERIA.names()},
+    **{f"criterion {name}": looking(name) for name in CRITERIA.names()},
+    "criterion magnitude, folded": looking({"magnitude": {"folded": True}}),
     **{f"allocation {name}": pruning(allocation=name) for name in ALLOCATIONS.names() if name != "uniform_plus"},
     "allocation uniform_plus": pruning(allocation="uniform_plus", sparsity=0.3),
     **{
         f"ramp {name}": pruning(sparsity={"ramp": name, **RAMP_FIELDS.get(name, {"to": 0.8})}) for name in RAMPS.names()
     },
-    **{f"update {name}, {mode}": {**pruning(update=name, pruned=mode),
+    **{f"update {name}, {mode}": {**pruning(update=name, pruned=mode, **UPDATE_FIELDS.get(name, {})),
                                   "policies": [{"pruner": "p", "during": "run", "keep_mask": mode == "forward"}]}
        for name in UPDATES.names() for mode in ("zero", "hidden", "dense", "forward")},
     **{f"optimizer state {how}": pruning(optimizer_state=how) for how in ("mask", "keep", "reset")},
-    "threshold std": {**pruning(), "pruners": {"p": {"threshold": {"std": 0.5}, "update": "reselect"}}},
+    **{f"threshold {name}": pruning(threshold={name: {"by_name": 0.5, **fields}}, sparsity=None, update="reselect",
+                                    pruned="dense")
+       for name, fields in THRESHOLDS_OF.items()},
+    "patterns, dense": {**pruning(granularity={"keep": [2, 4]}, parameters="5.weight", sparsity=None, update="reselect",
+                                  pruned="dense"), "policies": [{"pruner": "p", "during": "run", "every": "3st"}]},
+    "runs of kernels": pruning(granularity={"consecutive": 3}, parameters="0.weight"),
+    "together, mean": pruning(granularity="row", together="mean", allocation="uniform", parameters="5.weight"),
+    "drop-filter": dropping(),
+    "drop-filter, hidden": dropping(pruned="hidden", mask_gradients=False),
+    "drop-filter at a drawn level": dropping(draw="exact", criterion="magnitude", rescale=False,
+                                             sparsity={"ramp": "random", "from": 0.1, "to": 0.6}),
     "steps": {**pruning(), "policies": [{"pruner": "p", "during": "run", "every": "3st"}]},
     "refresh": {**pruning(pruned="dense", update="reselect"),
                 "policies": [{"pruner": "p", "during": "run", "refresh": "2st", "keep_mask": True}]},
@@ -110,6 +151,10 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 
 
 PHASED = [name for name, document in SCHEDULES.items() if "phases" in document]
+REMEMBERING = [
+    name for name in SCHEDULES if name.startswith(("criterion", "threshold", "drop", "patterns", "update spl"))
+]
+"""Those that change something with a step, or gather something through an epoch."""
 Setting = tuple[nn.Sequential, torch.optim.SGD, PruningScheduler]
 
 
@@ -149,7 +194,7 @@ def test_a_resumed_run_ends_where_the_whole_run_ends(name: str) -> None:
         assert all(whole[key].equal(resumed[key]) for key in whole), stop_after
 
 
-@pytest.mark.parametrize("name", PHASED)
+@pytest.mark.parametrize("name", [*PHASED, *REMEMBERING])
 @pytest.mark.parametrize("epoch", [0, 2, 5])
 def test_a_run_resumed_within_an_epoch_ends_where_the_whole_run_ends(name: str, epoch: int) -> None:
     document, stopped_at = SCHEDULES[name], 2

@@ -148,7 +148,7 @@ def test_the_std_threshold_is_measured_once() -> None:
     expected = sum(int((w.abs() <= w.std()).sum()) for w in (model[0].weight, model[5].weight))  # type: ignore[arg-type]
     assert scheduler.cuts[0].removed == expected
     state = scheduler.state_dict()["policies"][0]["measured"]
-    assert state[CONV] == pytest.approx(float(model[0].weight.detach().std()))  # type: ignore[arg-type]
+    assert state[CONV] == pytest.approx([float(model[0].weight.detach().std())])  # type: ignore[arg-type]
 
 
 def test_an_absolute_threshold_removes_what_is_at_or_below_it() -> None:

@@ -8,6 +8,9 @@ from loops import sgd, small_model, train
 from torch import nn
 
 from schedengine import PruningScheduler, load_schedule
+from schedengine.errors import SchedEngineError
+from schedengine.granularity import Channel, Row, Whole
+from schedengine.regularizers.penalties import GroupLasso, GroupVariance
 
 
 def bound(
@@ -57,6 +60,57 @@ def test_a_zero_group_has_a_zero_gradient() -> None:
     model = linear([[0.0, 0.0]])
     added(bound(model, {"penalty": "group_lasso", "granularity": "row", "strength": 1.0})).backward()
     assert model.weight.grad is not None and model.weight.grad.tolist() == [[0.0, 0.0]]
+
+
+def test_group_variance_is_one_over_the_unbiased_variance_of_the_group_norms() -> None:
+    """Rows (3, 4) and (1, 0): norms 5 and 1, variance 8."""
+    fields = {"penalty": "group_variance", "granularity": "row", "strength": 0.5}
+    assert float(added(bound(linear([[3.0, 4.0], [1.0, 0.0]]), fields)).detach()) == pytest.approx(0.5 / 8)
+
+
+def test_the_gradient_of_group_variance_pulls_norms_apart() -> None:
+    """1 / v with v = (n1 - n2)^2 / 2: d/dn1 = -(n1 - n2) / v^2 = -4 / 64, along (3, 4) / 5."""
+    model = linear([[3.0, 4.0], [1.0, 0.0]])
+    added(bound(model, {"penalty": "group_variance", "granularity": "row", "strength": 1.0})).backward()
+    assert model.weight.grad is not None
+    assert model.weight.grad.flatten().tolist() == pytest.approx([-0.0375, -0.05, 0.0625, 0.0])
+
+
+@pytest.mark.parametrize("values", [[[0.0, 0.0], [0.0, 0.0]], [[3.0, 4.0], [5.0, 0.0]]])
+def test_groups_of_one_norm_cost_nothing_and_have_no_gradient(values: list[list[float]]) -> None:
+    model = linear(values)
+    cost = added(bound(model, {"penalty": "group_variance", "granularity": "row", "strength": 1.0}))
+    cost.backward()
+    assert model.weight.grad is not None and float(cost.detach()) == 0.0 and not model.weight.grad.any()
+
+
+def test_group_variance_takes_any_granularity() -> None:
+    """Columns of norms 5, 1 and 0: mean 2, variance (9 + 1 + 4) / 2 = 7."""
+    weight = torch.tensor([[3.0, 1.0, 0.0], [4.0, 0.0, 0.0]])
+    assert float(GroupVariance().costs([weight], Channel())[0]) == pytest.approx(1 / 7)
+
+
+@pytest.mark.parametrize("granularity, shape", [(Whole(), (4, 4)), (Row(), (1, 9))])
+def test_one_group_has_no_variance(granularity: Whole | Row, shape: tuple[int, int]) -> None:
+    GroupVariance().check((2, 2), Row())
+    GroupLasso().check(shape, granularity)
+    with pytest.raises(SchedEngineError, match="is one group of granularity .* needs two or more"):
+        GroupVariance().check(shape, granularity)
+
+
+def test_half_precision_norms_have_the_variance_of_single_precision() -> None:
+    weight = torch.tensor([[1.0], [1.0 + 2**-7]])
+    half = GroupVariance().costs([weight.to(torch.bfloat16)], Row())[0]
+    assert float(half) == pytest.approx(2.0**15, rel=1e-5)
+
+
+def test_an_input_channel_of_a_transposed_convolution_is_its_dimension_0() -> None:
+    """Weight (in, out, 1, 1) of rows (3, 4) and (1, 0): the norms of the input channels are 5 and 1."""
+    model = nn.ConvTranspose2d(2, 2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[3.0, 4.0], [1.0, 0.0]]).reshape(2, 2, 1, 1))
+    fields = {"penalty": "group_lasso", "granularity": "channel", "strength": 1.0}
+    assert float(added(bound(model, fields)).detach()) == pytest.approx(6.0)
 
 
 def test_strength_by_name() -> None:

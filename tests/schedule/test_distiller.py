@@ -15,7 +15,7 @@ from schedengine.errors import ScheduleError, ScheduleWarning
 from schedengine.schedule.load import load_schedule
 from schedengine.scheduler import PruningScheduler
 
-COUNTS = "update: reselect, masks: replace, apply: step, optimizer_state: keep, min_keep: 0"
+COUNTS = "update: reselect, masks: replace, apply: step, optimizer_state: keep, min_keep: 0, counted: current"
 RANKS = f"{COUNTS}, rounding: floor, ties: all"
 WHEN = "starting_epoch: 0, ending_epoch: 10, frequency: 2"
 
@@ -57,6 +57,11 @@ def run(text: str, epochs: int, *, metrics: list[float] | None = None) -> tuple[
 AGP = "class: AutomatedGradualPruner, initial_sparsity: 0.05, final_sparsity: 0.8, weights: [weight]"
 AGP_RAMP = "sparsity: {ramp: cubic, from: 0.05, to: 0.8, first: from}"
 L2 = "{magnitude: l2}"
+L1 = "class: L1RankedStructureParameterPruner, desired_sparsity: 0.3, weights: [a]"
+RANDOM = "class: RandomLevelStructureParameterPruner, group_type: Filters, weights: [a]"
+SPLICING = "class: SplicingPruner, sensitivities: {a: 0.1}"
+BAIDU = "class: BaiduRNNPruner, ramp_epoch_offset: 3, ramp_slope_mult: 2, weights: [a]"
+STRUCTURE = "class: StructureParameterPruner, threshold_criteria: Max"
 FILTERS = "group_type: 3D, weights: [a, b]"
 
 
@@ -80,6 +85,28 @@ FILTERS = "group_type: 3D, weights: [a, b]"
          f"parameters: [a, b], granularity: filter, allocation: uniform, {AGP_RAMP}, {RANKS}"),
         ("class: RandomRankedFilterPruner, desired_sparsity: 0.3, group_type: Filters, weights: [a]",
          f"parameters: a, criterion: random, granularity: filter, allocation: uniform, sparsity: 0.3, {RANKS}"),
+        (f"{SPLICING}, low_thresh_mult: 0.5, hi_thresh_mult: 2, sensitivity_multiplier: 0.1",
+         "threshold: {spread: {by_name: {a: 0.1}, growth: 0.1}}, "
+         f"{COUNTS.replace('reselect', '{splice: {low: 0.5, high: 2}}')}"),
+        (f"{BAIDU}, q: 0.2", "parameters: [a], threshold: {rising: {by_name: 0.2, after: 3, steeper: 2}}, "
+         f"{COUNTS}"),
+        (f"{STRUCTURE}, reg_regims: {{a: [0.1, 2D], b: [0.2, 2D]}}",
+         "criterion: {magnitude: {norm: max}}, granularity: kernel, threshold: {absolute: {a: 0.1, b: 0.2}}, "
+         f"{COUNTS}"),
+        (f"{L1}, group_type: Blocks, kwargs: {{block_shape: [2, 8, 1, 1]}}",
+         f"parameters: [a], granularity: {{consecutive: 16}}, allocation: uniform, sparsity: 0.3, {RANKS}"),
+        (f"{L1}, group_type: Blocks, kwargs: {{block_shape: [4, 1, 1, 1]}}",
+         f"parameters: [a], granularity: {{block: [4]}}, allocation: uniform, sparsity: 0.3, {RANKS}"),
+        (f"{L1}, group_type: 3D, group_dependency: Leader, noise: 0.0, group_size: 1, kwargs: null",
+         f"parameters: [a], granularity: filter, together: leader, allocation: uniform, sparsity: 0.3, {RANKS}"),
+        (f"{RANDOM}, sparsity_range: [0.1, 0.2]",
+         f"granularity: filter, allocation: {{a: 0.2}}, sparsity: {{ramp: random, from: 0.1}}, {RANKS}"),
+        (f"{RANDOM}, sparsity_range: [0.1, 0.2], group_dependency: Leader",
+         "parameters: [a], granularity: filter, together: leader, allocation: uniform, "
+         f"sparsity: {{ramp: random, from: 0.1, to: 0.2}}, {RANKS}"),
+        ("class: BernoulliFilterPruner, desired_sparsity: 0.3, group_type: Filters, weights: [a]",
+         "parameters: a, criterion: random, draw: bernoulli, granularity: filter, allocation: uniform, sparsity: 0.3, "
+         f"{RANKS}"),
     ],
 )  # fmt: skip
 def test_a_pruner_is_rewritten_onto_the_axes(theirs: str, ours: str) -> None:
@@ -119,7 +146,7 @@ def test_a_list_of_epochs_is_instants() -> None:
     ("pruner", "message"),
     [
         ("class: AutomatedGradualPrunr", "2:22: pruners.p.class: unknown class 'AutomatedGradualPrunr'; did you mean"),
-        ("class: SplicingPruner", "2:22: pruners.p.class: SplicingPruner is not available in this version"),
+        ("class: SplicingPruner", "2:14: pruners.p: needs 'sensitivities'"),
         (AGP.replace("[weight]", "3"), "pruners.p.weights: must be a list of parameter names (got 3)"),
         (AGP.replace(", weights: [weight]", ""), "2:14: pruners.p: needs 'weights'"),
         (AGP.replace("0.05", "0.9"), "pruners.p.final_sparsity: must be above initial_sparsity, 0.9 (got 0.8)"),
@@ -132,7 +159,32 @@ def test_a_list_of_epochs_is_instants() -> None:
         ("class: RandomRankedFilterPruner, desired_sparsity: 1, group_type: Blocks, weights: [a]",
          "pruners.p.group_type: must be one of 3D, Filters (got 'Blocks')"),
         (f"class: L1RankedStructureParameterPruner, desired_sparsity: 0.3, {FILTERS}, noise: 0.1",
-         "pruners.p.noise: is not available in this version of schedengine; remove it"),
+         "pruners.p.noise: is not available: scores are not noisy here"),
+        (f"{L1}, group_type: 2D",
+         "pruners.p.group_type: must be one of 3D, Filters, Channels, Rows, Blocks (got '2D')"),
+        (f"{L1}, group_type: Blocks", "2:14: pruners.p: group_type Blocks needs 'kwargs: {block_shape: [r, d, 1, 1]}'"),
+        (f"{L1}, group_type: Blocks, kwargs: null", "pruners.p.kwargs: group_type Blocks needs 'kwargs: {block_shape"),
+        (f"{L1}, group_type: Blocks, kwargs: {{block_shape: [2, 8]}}",
+         "pruners.p.kwargs.block_shape: must be four whole numbers above 0 (got [2, 8])"),
+        (f"{L1}, group_type: Blocks, kwargs: {{block_shape: [1, 1, 3, 3]}}",
+         "pruners.p.kwargs.block_shape: must end in 1, 1: blocks are of one position each (got [1, 1, 3, 3])"),
+        (f"{L1}, group_type: 3D, group_dependency: leader",
+         "pruners.p.group_dependency: must be Leader (got 'leader'), or be left out"),
+        (f"{L1}, group_type: 3D, group_size: 8", "pruners.p.group_size: cannot be other than 1"),
+        (L1.replace("0.3", "{ramp: cubic, to: 0.5}") + ", group_type: 3D",
+         "pruners.p.desired_sparsity: must be a number (got {'ramp': 'cubic', 'to': 0.5})"),
+        (L1.replace("[a]", "[]") + ", group_type: 3D", "pruners.p.weights: must be a list of parameter names (got [])"),
+        (L1.replace("[a]", "[[a]]") + ", group_type: 3D", "must be a list of parameter names (got [['a']])"),
+        (f"{RANDOM}, sparsity_range: [0.9]", "pruners.p.sparsity_range: must be [lowest, highest] (got [0.9])"),
+        (f"{RANDOM}, sparsity_range: [0.9, 0.1]", "must be [lowest, highest] (got [0.9, 0.1]); swap the two"),
+        (f"{RANDOM}, sparsity_range: [x, 0.1]", "pruners.p.sparsity_range[0]: must be a number (got 'x')"),
+        (f"{SPLICING}, low_thresh_mult: 2, hi_thresh_mult: 1",
+         "pruners.p.hi_thresh_mult: must be at least low_thresh_mult, 2 (got 1)"),
+        (f"{BAIDU}, q: {{a: 1}}", "pruners.p.q: must be a number (got {'a': 1})"),
+        ("class: MagnitudeParameterPruner, thresholds: [1]", "must map parameter names to numbers (got [1])"),
+        (f"{STRUCTURE}, reg_regims: {{a: [0.1, Rows+Cols]}}",
+         "pruners.p.reg_regims.a[1]: must be one of 3D, Filters, 2D, Channels, Rows, Cols, 4D (got 'Rows+Cols')"),
+        (f"{STRUCTURE}, reg_regims: {{a: 0.1}}", "pruners.p.reg_regims.a: must be [number, group type] (got 0.1)"),
     ],
 )  # fmt: skip
 def test_a_wrong_pruner_is_refused_in_the_words_of_the_file(pruner: str, message: str) -> None:
@@ -150,6 +202,8 @@ def test_a_wrong_pruner_is_refused_in_the_words_of_the_file(pruner: str, message
         ("keep_mask: true", "", ", keep_mask: true"),
         ("mask_on_forward_only: true", ", pruned: forward", ""),
         ("mask_on_forward_only: true, use_double_copies: true", ", pruned: dense", ""),
+        ("discard_masks_at_minibatch_end: true", ", lasts: step", ""),
+        ("fold_batchnorm: true", ", criterion: {magnitude: {folded: true}}", ""),
         ("mask_on_forward_only: true, mask_gradients: true", ", pruned: forward, mask_gradients: true", ""),
     ],
 )
@@ -169,7 +223,7 @@ def test_double_copies_alone_are_warned_of() -> None:
     [("keep_maks: true", "args.keep_maks: unknown argument; did you mean keep_mask"),
      ("keep_mask: 1", "args.keep_mask: must be true or false (got 1)"),
      ("mask_gradients: true", "args.mask_gradients: needs mask_on_forward_only: true beside it"),
-     ("fold_batchnorm: true", "args.fold_batchnorm: is not available in this version"),
+     ("skip_first_minibatch: true", "args.skip_first_minibatch: is not available"),
      ("mini_batch_pruning_frequency: -1", "must be a whole number, zero or more (got -1)")],
 )  # fmt: skip
 def test_wrong_args_are_refused(args: str, message: str) -> None:
@@ -183,6 +237,41 @@ def test_a_second_policy_with_other_args_gets_a_pruner_of_its_own() -> None:
     assert len(load_schedule(text).pruners) == 1
     other = text.replace("keep_mask", "mask_on_forward_only")
     assert [pruner.pruned for pruner in load_schedule(other).pruners.values()] == ["forward", "zero"]
+
+
+def test_a_policy_without_args_has_the_pruner_as_it_stands() -> None:
+    """Though an earlier one ranks folded weights."""
+    l2 = L1.replace("L1", "L2") + ", group_type: 3D"
+    text = version1(l2, args="fold_batchnorm: true").rstrip("]\n")
+    schedule = load_schedule(f"{text}, {{pruner: {{instance_name: p}}, epochs: [20]}}]\n")
+    assert [vars(pruner.criterion) for pruner in schedule.pruners.values()] == [
+        {"norm": "l2", "reduce": "mean", "folded": True},
+        {"norm": "l2", "reduce": "mean", "folded": False},
+    ]
+
+
+def test_a_level_of_0_is_skipped_so_that_it_replaces_no_mask() -> None:
+    schedule = load_schedule(version1("class: SparsityLevelParameterPruner, levels: {a: 0.5, b: 0, '*': 0}"))
+    assert schedule.pruners["p"].allocation == {"a": 0.5}
+    excepted = load_schedule(version1("class: SparsityLevelParameterPruner, levels: {b: 0, '*': 0.5}"))
+    assert excepted.pruners["p"].allocation == {"b": 0, "*": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("args", "pruner"),
+    [
+        ("levels: {a: 0.5}", AGP),
+        ("fold_batchnorm: true", L1.replace("L1RankedStructureParameter", "RandomRankedFilter") + ", group_type: 3D"),
+    ],
+)
+def test_args_that_the_class_does_not_read_are_warned_of(args: str, pruner: str) -> None:
+    with pytest.warns(ScheduleWarning, match="has no effect on this class"):
+        assert load_schedule(version1(pruner, args=args)) == load_schedule(version1(pruner))
+
+
+def test_discarding_what_splicing_goes_on_from_is_refused() -> None:
+    text = version1(f"{SPLICING}, low_thresh_mult: 1, hi_thresh_mult: 1", args="discard_masks_at_minibatch_end: true")
+    assert "args.discard_masks_at_minibatch_end: SplicingPruner goes on from the last mask" in refusal(text)
 
 
 def test_every_policy_of_a_gradual_pruner_has_the_whole_ramp() -> None:
@@ -258,11 +347,9 @@ def test_duplicate_keys_are_warned_of_and_the_last_one_wins() -> None:
     assert schedule == load_schedule(version1(AGP))
 
 
-@pytest.mark.parametrize(("section", "what"), [("extensions", "thinning"), ("quantizers", "quantization")])
-def test_sections_that_are_not_there_yet_are_refused(section: str, what: str) -> None:
-    assert f"{section}: {what} is not available" in refusal(
-        f"version: 1\n{section}: {{a: {{class: X}}}}\npolicies: []\n"
-    )
+def test_quantizers_are_refused() -> None:
+    text = "version: 1\nquantizers: {a: {class: X}}\npolicies: []\n"
+    assert "quantizers: quantization is not available" in refusal(text)
 
 
 # --- regularizers ----------------------------------------------------------------------------------------------------
@@ -294,12 +381,55 @@ def test_a_regularizer_is_rewritten_onto_the_axes(theirs: str, ours: str) -> Non
 
 @pytest.mark.parametrize(
     ("regims", "message"),
-    [("{a: 0.1}", "reg_regims.a: must be [strength, group type] (got 0.1)"),
-     ("{a: [0.1, 5D]}", "reg_regims.a[1]: must be one of 3D, Filters, 2D, Channels, Rows, Cols, 4D (got '5D')"),
-     ("{a: [0.1, 3D], b: [0.1, 2D]}", "mixes group types filter, kernel; write one regularizer for each")],
+    [("{a: 0.1}", "reg_regims.a: must be [number, group type] (got 0.1)"),
+     ("{a: [0.1, 5D]}", "reg_regims.a[1]: must be one of 3D, Filters, 2D, Channels, Rows, Cols, 4D, Rows+Cols, "
+      "Channels+4D (got '5D')")],
 )  # fmt: skip
 def test_wrong_regims_are_refused(regims: str, message: str) -> None:
     assert message in refusal(regularized(f"class: GroupLassoRegularizer, reg_regims: {regims}"))
+
+
+def test_group_types_become_regularizers_of_their_own_and_each_keeps_its_masks() -> None:
+    text = regularized(
+        "class: GroupLassoRegularizer, reg_regims: {a: [0.1, 3D], b: [0.2, 2D]}, threshold_criteria: Max"
+    )
+    schedule = load_schedule(text.replace("instance_name: r", "instance_name: r, args: {keep_mask: true}"))
+    assert list(schedule.regularizers) == ["r_filter", "r_kernel"]
+    assert [(policy.regularizer, policy.keep_mask) for policy in schedule.policies] == [
+        ("r_filter", True),
+        ("r_kernel", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [("keep_mask: 1", "3:63: policies[0].regularizer.args.keep_mask: must be true or false (got 1)"),
+     ("keep_maks: true", "policies[0].regularizer.args.keep_maks: unknown argument; known: keep_mask")],
+)  # fmt: skip
+def test_a_wrong_argument_of_a_split_regularizer_is_said_once_at_its_place(args: str, message: str) -> None:
+    text = regularized(
+        "class: GroupLassoRegularizer, reg_regims: {a: [0.1, 3D], b: [0.2, 2D]}, threshold_criteria: Max"
+    )
+    found = refusal(text.replace("instance_name: r", f"instance_name: r, args: {{{args}}}"))
+    assert found.count(message.partition(": ")[2]) == found.count("\n") + 1 == 1
+
+
+# --- extensions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("extension", "message"),
+    [("class: FilterRemover, arch: a, dataset: mnist", "2:17: extensions.e: needs 'thinning_func_str'"),
+     ("class: FilterRemover, thinning_func_str: remove", "must be one of remove_filters, remove_channels, contract"),
+     ("class: FilterRemover, thinning_func_str: remove_filters, dataset: cifar100",
+      "extensions.e.dataset: must be one of imagenet, cifar10, mnist (got 'cifar100')"),
+     ("class: FilterRemovr", "unknown class 'FilterRemovr'; did you mean FilterRemover")],
+)  # fmt: skip
+def test_a_wrong_extension_is_refused_even_where_no_policy_uses_it(extension: str, message: str) -> None:
+    for policies in ("", "{extension: {instance_name: e}, epochs: [3]}"):
+        text = f"version: 1\nextensions: {{e: {{{extension}}}}}\npolicies: [{policies}]\n"
+        found = refusal(text)
+        assert message in found and found.count("\n") == 0
 
 
 # --- learning rates: the rate of epoch k + 1 is set at the end of an active epoch k -----------------------------------
@@ -356,7 +486,7 @@ def test_unknown_arguments_of_a_learning_rate_policy_are_refused() -> None:
         "version: 1\nlr_schedulers: {l: {class: ExponentialLR, gamma: 0.5}}\n"
         "policies: [{lr_scheduler: {instance_name: l, args: {x: 1}}, epochs: [1]}]\n"
     )
-    assert "args.x: a policy with a lr_scheduler has no such argument" in refusal(text)
+    assert "args.x: unknown argument; a policy of this kind has none" in refusal(text)
 
 
 def test_problems_after_a_policy_that_became_several_keep_their_line() -> None:

@@ -68,13 +68,21 @@ FORMS = (
     "{sparsity: 0.5}", "{sparsity: {cubic: 0.5}}", "{sparsity: {cubic: {to: 0.5}}}", "{sparsity: {remaining: 0.2}}",
     "{sparsity: constant, allocation: {'*': 0.5}}", "{sparsity: 0.5, allocation: uniform}", "{threshold: 0.1}",
     "{threshold: {std: {'fc.*': 0.5}}}", "{sparsity: 0.5, granularity: {block: [4, 1]}}",
-    "{sparsity: 0.5, threshold: null}",
+    "{sparsity: 0.5, threshold: null}", "{granularity: {keep: [2, 4]}}",
+    "{granularity: {keep: [2, 4]}, sparsity: null}",
+    "{sparsity: 0.5, granularity: {consecutive: 8}, draw: exact, lasts: step}",
+    "{sparsity: {random: {from: 0.1, to: 0.5}}, allocation: uniform, together: leader, counted: current}",
+    "{threshold: {spread: {by_name: 0.5, growth: 0.1}}, update: {splice: {low: 0.5, high: 2}}, pruned: dense}",
+    "{threshold: {rising: {by_name: {'fc.*': 0.5}, after: 3}}}", "{threshold: {spread: 0.5}, update: splice}",
     "{sparsity: 0.5, parameters: 'layer1.*'}", "{sparsity: 0.5, criterion: {magnitude: {norm: l2}}}",
 )  # fmt: skip
 TYPOS = (
     "{sparsty: 0.5}", "{sparsity: 1.5}", "{sparsity: '0.5'}", "{sparsity: 0.5, criterion: magnitud}", "{}", "3",
     "{sparsity: {ramp: cubik, to: 0.5}}", "{sparsity: {ramp: cubic, too: 0.5}}", "{sparsity: {ramp: remaining}}",
-    "{sparsity: 0.5, threshold: 0.1}", "{sparsity: 0.5, granularity: {block: [0]}}",
+    "{sparsity: 0.5, threshold: 0.1}", "{granularity: {keep: [2, 4]}, sparsity: 0.5}", "{granularity: {keep: [2]}}",
+    "{granularity: {keep: [0, 4]}}", "{sparsity: 0.5, granularity: {consecutive: 0}}", "{sparsity: 0.5, draw: coin}",
+    "{sparsity: 0.5, together: all}", "{sparsity: 0.5, lasts: epoch}",
+    "{sparsity: 0.5, granularity: {block: [0]}}",
     "{sparsity: 0.5, granularity: block}",
     "{sparsity: 0.5, min_keep: 1.5}", "{sparsity: 0.5, rounding: up}", "{sparsity: 0.5, parameters: {type: [Conv2d]}}",
 )  # fmt: skip

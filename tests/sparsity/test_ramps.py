@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from schedengine.errors import SchedEngineError
 from schedengine.progress import Time
 from schedengine.sparsity import RAMPS
-from schedengine.sparsity.ramps import Constant, Cubic, Geometric, Linear, Listed, Polynomial, Ramp, Remaining
+from schedengine.sparsity.ramps import Constant, Cubic, Drawn, Geometric, Linear, Listed, Polynomial, Ramp, Remaining
 
 RISING: list[type[Any]] = [Constant, Linear, Cubic, Geometric, Polynomial]
 
@@ -127,3 +127,34 @@ def test_a_ramp_that_falls_is_refused() -> None:
 def test_every_ramp_may_be_coarser_than_its_cuts(name: str) -> None:
     needed: dict[str, dict[str, Any]] = {"list": {"values": [0.5]}, "remaining": {"fraction": 0.2}}
     assert RAMPS.get(name)(every="16st", **needed.get(name, {})).every == Time.parse("16st")
+
+
+# --- targets that are drawn ------------------------------------------------------------------------------------------
+
+
+def test_drawn_targets_fill_their_range_evenly() -> None:
+    """The mean of 400 draws from [0.2, 0.6) has the deviation 0.4 / sqrt(12 * 400)."""
+    ramp = Drawn(to=0.6, from_=0.2)
+    targets = [ramp.at(cut, 400) for cut in range(1, 401)]
+    assert all(0.2 <= target < 0.6 for target in targets) and len(set(targets)) == 400
+    assert abs(sum(targets) / 400 - 0.4) < 4 * 0.4 / (12 * 400) ** 0.5
+
+
+def test_the_same_event_has_the_same_target() -> None:
+    assert Drawn(to=0.6).at(2, 5) == Drawn(to=0.6).at(2, 9) != Drawn(to=0.6, seed=1).at(2, 5)
+    assert Drawn(to=0.6).at(2, 5, key="a") == Drawn(to=0.6).at(3, 5, key="a") != Drawn(to=0.6).at(2, 5, key="b")
+
+
+def test_a_drawn_target_is_not_below_the_start() -> None:
+    assert Drawn(to=0.6).at(1, 1, start=0.9) == 0.9
+
+
+def test_a_level_takes_the_place_of_the_highest_target() -> None:
+    assert 0.1 <= Drawn(from_=0.1).at(1, 1, to=0.11) < 0.11
+    with pytest.raises(SchedEngineError, match="no target sparsity"):
+        Drawn().at(1, 1)
+
+
+def test_a_drawn_range_that_is_upside_down_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"from 0.5 is above to 0.3"):
+        Drawn(to=0.3, from_=0.5)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from schedengine.errors import Problem, SchedEngineError, ScheduleError
-from schedengine.granularity import Granularity
+from schedengine.granularity import Granularity, oriented
 from schedengine.pruners.cutting import Layer, Verdict, by_level, by_total
 from schedengine.pruners.pruner import Pruner
 from schedengine.selection import ParameterTable
@@ -121,7 +121,7 @@ def network_cells(
             "sensitivity: the pruner's allocation gives each parameter a level; a sweep of the whole network needs one "
             "that shares a total: global, uniform, erk, ..."
         )
-    layers = [_layer(table, name) for name in chosen]
+    layers = [_layer(table, name, pruner) for name in chosen]
     cells = []
     for level in levels:
         if allocation.scope == "global":
@@ -136,21 +136,21 @@ def network_cells(
 
 
 def _layer_cell(table: ParameterTable, name: str, level: float, pruner: Pruner) -> Cell:
-    layer = _layer(table, name)
+    layer = _layer(table, name, pruner)
     verdict = by_level(pruner, [layer], {name: level})
     return _cell(name, level, [layer], verdict, _asked(layer, level, pruner), pruner)
 
 
-def _layer(table: ParameterTable, name: str) -> Layer:
+def _layer(table: ParameterTable, name: str, pruner: Pruner) -> Layer:
     # The key of the first cut at the start of a run, so that random scores are those of a schedule too.
-    return Layer(name, table[name].detach(), None, f"{name}/1/0/None")
+    granularity = oriented(pruner.granularity, table.layer(name))
+    return Layer(name, table[name].detach(), granularity, None, f"{name}/1/0/None")
 
 
 def _asked(layer: Layer, level: float, pruner: Pruner) -> int:
     """Weights that a level asks to go, whatever must stay."""
-    shape = tuple(layer.weight.shape)
-    groups = pruner.granularity.groups(shape)
-    return removal_count(level, groups, pruner.rounding) * pruner.granularity.size(shape)
+    groups, size = layer.counts
+    return removal_count(level, groups, pruner.rounding) * size
 
 
 def _cell(
@@ -159,12 +159,12 @@ def _cell(
     masks, zeros, gone, digest = {}, 0, 0, hashlib.blake2b()
     for layer in layers:
         shape, is_zero = tuple(layer.weight.shape), layer.weight == 0
-        removed = ~pruner.granularity.expand(verdict.keep[layer.name], shape)
+        removed = ~layer.granularity.expand(verdict.keep[layer.name], shape)
         gone += int(removed.count_nonzero())
         zeros += int((removed | is_zero).count_nonzero())
         changed = removed & ~is_zero
         if bool(changed.any()):
-            masks[layer.name] = Mask(verdict.keep[layer.name], pruner.granularity, shape)
+            masks[layer.name] = Mask(verdict.keep[layer.name], layer.granularity, shape)
             digest.update(layer.name.encode() + numpy.packbits(changed.cpu().numpy()).tobytes())
     weights = sum(layer.weight.numel() for layer in layers)
     note = _note(level, asked, gone, verdict.slack, pruner.min_keep, changes=bool(masks))
@@ -184,11 +184,14 @@ def _note(level: float, asked: int, gone: int, slack: int, min_keep: int, *, cha
 def _checked(table: ParameterTable, pruner: Pruner, names: Iterable[str] | None) -> list[str]:
     if pruner.sparsity is None:
         raise SchedEngineError("sensitivity: the pruner has a threshold; a sweep needs one with a target ('sparsity')")
+    if pruner.criterion.needs:
+        needed = " and ".join(sorted(pruner.criterion.needs))
+        raise SchedEngineError(f"sensitivity: the criterion needs more than weights ({needed}), which a sweep has not")
     chosen = pruner.selector.pick(table) if names is None else list(names)
     problems = []
     for name in chosen:
         try:
-            pruner.granularity.check(tuple(table[name].shape))
+            oriented(pruner.granularity, table.layer(name)).check(tuple(table[name].shape))
         except KeyError:
             problems.append(Problem("no parameter of the model", name))
         except SchedEngineError as error:

@@ -11,6 +11,7 @@ from schedengine.analysis.sensitivity.counts import judge
 from schedengine.analysis.sensitivity.plain import replaced, unchanged
 from schedengine.analysis.sensitivity.sizes import find
 from schedengine.errors import DataError
+from schedengine.granularity import oriented
 from schedengine.pruners.cutting import Layer, by_level
 from schedengine.pruners.pruner import Pruner
 from schedengine.selection import ParameterTable
@@ -61,6 +62,9 @@ def pruned(table: ParameterTable, levels: Mapping[str, float], pruner: Pruner = 
     """
     asked = {find(table, name): level for name, level in levels.items()}
     # The key of the first cut at the start of a run, as for the cells of a sweep.
-    layers = [Layer(name, table[name].detach(), None, f"{name}/1/0/None") for name in asked]
+    layers = [
+        Layer(name, table[name].detach(), oriented(pruner.granularity, table.layer(name)), None, f"{name}/1/0/None")
+        for name in asked
+    ]
     keep = by_level(pruner, layers, asked).keep
-    return {one.name: one.weight * pruner.granularity.expand(keep[one.name], tuple(one.weight.shape)) for one in layers}
+    return {one.name: one.weight * one.granularity.expand(keep[one.name], tuple(one.weight.shape)) for one in layers}

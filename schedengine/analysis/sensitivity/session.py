@@ -25,6 +25,7 @@ from schedengine.analysis.sensitivity.suggest import Suggestion, suggest_levels
 from schedengine.analysis.sensitivity.table import Swept, frame, write
 from schedengine.distributed.executors import run_local, run_ray
 from schedengine.errors import ModelError, SchedEngineError, ScheduleError
+from schedengine.export.pruned import load_
 from schedengine.reports.canvas import save
 from schedengine.reports.sensitivity_figure import draw_sensitivity
 from schedengine.reports.sensitivity_page import page
@@ -36,7 +37,6 @@ from schedengine.zoo.atomic import replacing
 from schedengine.zoo.data import Data, load_data
 from schedengine.zoo.factory import import_plugins
 from schedengine.zoo.loader import Loader, Split
-from schedengine.zoo.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def open_subject(request: Request) -> Subject:
     reseed(request.seed, "model")
     model, compute = build(request.model, data, request.classes), Compute()
     if request.weights is not None:
-        load_weights(model, request.weights)
+        load_(model, request.weights)
     elif ":" not in request.model:
         raise ModelError(
             f"--weights: {request.model} has fresh random weights, whose sensitivity says nothing; give some"

@@ -1,0 +1,154 @@
+"""What a run shows of a pruner's parameters between its cuts: gradients, what follows them, outputs, inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from schedengine.criteria.base import Activations, Facts, Need, outputs_dim
+from schedengine.criteria.followers import Listener, Watch, batch_norms, following_norms, layers_of, look
+from schedengine.criteria.samples import Samples
+from schedengine.criteria.statistics import Statistics
+from schedengine.selection import ParameterTable
+
+
+class Evidence:
+    """Gathers the facts that a pruner needs while it watches; at a cut that it could not watch for, from given data.
+
+    Args:
+        names: of the parameters.
+        needs: which facts.
+        batches: of the data, at most, for statistics.
+    """
+
+    def __init__(self, names: Sequence[str], needs: frozenset[Need], batches: int) -> None:
+        self._names = list(names)
+        self._needs = needs
+        self._batches = batches
+        self._watch: Watch | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._gradients: dict[str, Tensor] = {}
+        self._followers: dict[str, list[str]] = {}
+        self._statistics = Statistics()
+        self._samples = Samples()
+
+    def watch_(self, model: nn.Module, table: ParameterTable) -> None:
+        """Hook onto the layers, unless that is done, or there is nothing to see."""
+        listeners: dict[Need, Listener] = {"activations": self._statistics, "inputs": self._samples}
+        if self._watch is None and self._needs - {"gradient"}:
+            wanted = [one for need, one in listeners.items() if need in self._needs]
+            self._watch = Watch(model, layers_of(table, self._names), wanted, self._followers)
+
+    def note_(self, table: ParameterTable) -> None:
+        """Hold on to the gradients of the step that was just made, whatever the loop does with them."""
+        if "gradient" in self._needs:
+            gradients = {name: table[name].grad for name in self._names}
+            self._gradients = {name: one for name, one in gradients.items() if one is not None}
+
+    def forget_(self) -> None:
+        """Take the hooks away, and what they gathered: it is of the network before the cut."""
+        if self._watch is not None:
+            self._watch.remove_()
+        self._watch = None
+        self._forget()
+
+    def facts(
+        self, model: nn.Module, table: ParameterTable, example_inputs: Any, data: Iterable[Any] | None
+    ) -> dict[str, Facts] | None:
+        """What is known of each parameter; None where nothing is needed. Under DDP every rank must ask.
+
+        Args:
+            example_inputs: a batch of inputs, or a tuple of several; None for none.
+            data: batches, (inputs, targets) or inputs alone; None for none.
+        """
+        if not self._needs:
+            return None
+        layers = layers_of(table, self._names)
+        gradients = self._known_gradients(table) if "gradient" in self._needs else {}
+        norms = self._known_norms(model, example_inputs, data) if "norm" in self._needs else {}
+        seen = self._known_outputs(model, table, layers, data) if "activations" in self._needs else {}
+        inputs = self._known_inputs(model, layers, data) if "inputs" in self._needs else {}
+        return {
+            name: Facts(
+                gradients.get(name),
+                norms.get(name),
+                seen.get(name),
+                inputs.get(name),
+                outputs_dim(table.layer(name)) or 0,
+            )
+            for name in self._names
+        }
+
+    def _known_gradients(self, table: ParameterTable) -> dict[str, Tensor]:
+        """Those of the last step; none where the loop has set the model's gradients to 0 since."""
+        found = {name: self._gradients.get(name, table[name].grad) for name in self._names}
+        known = {name: one for name, one in found.items() if one is not None and one.shape == table[name].shape}
+        current = [one for name in table.names if (one := table[name].grad) is not None]
+        is_cleared = current and not _any([*known.values(), *current])
+        return {} if is_cleared else known
+
+    def _known_norms(self, model: nn.Module, example_inputs: Any, data: Iterable[Any] | None) -> dict[str, nn.Module]:
+        """Those seen in the run, else in one pass of what was given."""
+        if not self._followers and example_inputs is not None:
+            return following_norms(model, (example_inputs, None))
+        followers = self._followers
+        if not followers and data is not None:
+            table = ParameterTable(model)
+            look(model, layers_of(table, table.names), (), followers, data, enough=lambda: True)
+        return batch_norms(model, followers)
+
+    def _known_outputs(
+        self, model: nn.Module, table: ParameterTable, layers: Mapping[str, nn.Module], data: Iterable[Any] | None
+    ) -> dict[str, Activations]:
+        """Of the passes that were watched, else of a few batches of the data."""
+        places = {name: (_outputs(layer), table[name].device) for name, layer in layers.items()}
+        seen = self._statistics.read(places)
+        if seen or data is None:
+            return seen
+        statistics, passed = Statistics(), count(1)
+        look(model, layers, [statistics], {}, data, enough=lambda: next(passed) >= self._batches)
+        return statistics.read(places)
+
+    def _known_inputs(
+        self, model: nn.Module, layers: Mapping[str, nn.Module], data: Iterable[Any] | None
+    ) -> dict[str, Tensor]:
+        """Of the data, which the network sees as it is now, else of the passes that were watched."""
+        if data is None:
+            return self._samples.read()
+        samples = Samples()
+        look(model, layers, [samples], {}, data, enough=lambda: samples.is_full)
+        return samples.read()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was gathered, of this rank: tensors and plain values."""
+        return {
+            "gradients": dict(self._gradients),
+            "followers": {name: list(norms) for name, norms in self._followers.items()},
+            "statistics": self._statistics.state_dict(),
+            "samples": self._samples.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave; whether to watch on is the caller's to say."""
+        self.forget_()
+        self._gradients = dict(state["gradients"])
+        self._followers = {name: list(norms) for name, norms in state["followers"].items()}
+        self._statistics.load_state_dict(state["statistics"])
+        self._samples.load_state_dict(state["samples"])
+
+
+def _outputs(layer: nn.Module) -> int:
+    channels = layer.out_channels if hasattr(layer, "out_channels") else layer.out_features
+    assert isinstance(channels, int)
+    return channels
+
+
+def _any(tensors: Iterable[Tensor]) -> bool:
+    """Whether any value of any of them is not 0."""
+    return bool(torch.stack([one.count_nonzero().cpu() for one in tensors]).any())
