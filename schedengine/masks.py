@@ -67,6 +67,7 @@ class MaskStore:
         self._applied: dict[str, Applied] = {}
         self._masters: dict[str, Tensor] = {}
         self._groups: dict[str, list[_Group]] | None = None
+        self._kinds: list[tuple[Any, ...]] = []
         self.is_pending = False
         """Whether a mask was set that ``apply_`` has not applied yet."""
         self.changes = 0
@@ -225,7 +226,9 @@ class MaskStore:
         return self._groups[purpose]
 
     def refresh_(self) -> None:
-        """Follow parameters that moved to another device or dtype since the last step (called at every epoch)."""
+        """Follow parameters that moved to another device, dtype or layout since (called at every epoch)."""
+        if self._groups is not None and self._kinds == self._kinds_now():
+            return
         for name, owners in self._owned.items():
             device = self._table[name].device
             self._owned[name] = {owner: mask.to(device) for owner, mask in owners.items()}
@@ -235,7 +238,13 @@ class MaskStore:
                 self._masters[name] = master.to(parameter)
         self._groups = None
 
+    def _kinds_now(self) -> list[tuple[Any, ...]]:
+        """What the forms of the masks hang on."""
+        found = ((name, self._table[name]) for name in self._owned)
+        return [(name, one.device, one.dtype, one.shape, one.stride()) for name, one in found]
+
     def _regroup(self) -> dict[str, list[_Group]]:
+        self._kinds = self._kinds_now()
         forms = {name: self._form(name) for name in self._owned}
 
         def group(names: Iterable[str]) -> list[_Group]:

@@ -21,6 +21,8 @@ from schedengine.training.sparsity import count_zeros, prunable
 
 FASTER = 0.97
 """The largest ratio of times that is called faster: less is within what two measurements of one network differ by."""
+UNSTEADY = 2.0
+"""Upper over lower quartile of the times of one network beyond which no ratio is believed."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,11 @@ class Gain:
         """What the numbers say, in words: where it did not get faster above all."""
         found = ["thinned in its training: before is the network as it is built"] if self.was_thinned else []
         for batch, before in self.before.latencies.items():
-            ratio = self.after.latencies[batch].median / before.median
-            if ratio > FASTER:
+            after = self.after.latencies[batch]
+            ratio = after.lower / before.lower
+            if max(one.upper / one.lower for one in (before, after)) > UNSTEADY:
+                found.append(f"batch {batch}: times vary widely; something else runs here, so measure again")
+            elif ratio > FASTER:
                 found.append(f"not faster at batch {batch}: {ratio:.2f} of the time, where below {FASTER} counts")
         if self.thinned.settling > 0:
             found.append(

@@ -16,6 +16,7 @@ from schedengine.cli.compare import compare
 from schedengine.cli.convert import convert
 from schedengine.cli.evaluate import evaluate
 from schedengine.cli.export import export
+from schedengine.cli.greedy import greedy
 from schedengine.cli.init import init
 from schedengine.cli.list import list_
 from schedengine.cli.merge import merge
@@ -42,6 +43,7 @@ app.command()(check)
 app.command()(plan)
 app.command()(sensitivity)
 app.command()(merge)
+app.command()(greedy)
 app.command()(train)
 app.command()(evaluate)
 app.command()(export)

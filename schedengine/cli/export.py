@@ -109,12 +109,13 @@ def _show(gain: Gain, title: str) -> None:
     for batch, old in before.latencies.items():
         new = after.latencies[batch]
         times = [f"{one.median:.2f} ({one.lower:.2f} to {one.upper:.2f})" for one in (old, new)]
-        rows.append([f"ms a pass, batch {batch}", *times, _ratio(old.median, new.median)])
+        rows.append([f"ms a pass, batch {batch}", *times, _ratio(old.lower, new.lower)])
     if after.top1 is not None:
         rows.append(["top-1 on the test split", percent(before.top1), percent(after.top1), ""])
     notes = [
         f"outputs of the two on random inputs differ by {gain.thinned.difference:.1e} of the largest",
-        f"ms: median and quartiles of passes in turns, {gain.device}, {gain.threads} thread(s); only ratios travel",
+        f"ms: median (quartiles) of passes in turns, {gain.device}, {gain.threads} thread(s); after / before: of lower",
+        "quartiles, which other work on the machine moves least; only ratios travel to another machine",
         *gain.verdicts,
     ]
     show_table(title, ["", "before", "after", "after / before"], rows, "\n".join(notes))

@@ -84,6 +84,7 @@ class Watch:
         self.is_aside = is_aside
         self._followers = followers
         self._listeners = listeners
+        self._names = frozenset(layers)
         own = weakref.ref(self)
         handles = [layer.register_forward_hook(_Hook(own, name)) for name, layer in layers.items()]
         handles += [
@@ -106,8 +107,8 @@ class Watch:
         """Note whose outputs a normalisation took, and tell."""
         del norm
         mark = getattr(given, "_schedengine_mark", None)
-        if mark is None or not self._is_unchanged(mark, given, name):
-            return
+        if mark is None or mark.name not in self._names or not self._is_unchanged(mark, given, name):
+            return  # another watch's layer, perhaps
         known = self._followers.setdefault(mark.name, [])
         if name not in known:
             known.append(name)

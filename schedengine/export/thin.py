@@ -92,7 +92,9 @@ class Thinning:
         return bool(self.slices)
 
 
-def plan(model: nn.Module, example_inputs: Inputs, *, what: What = "all") -> Thinning:
+def plan(
+    model: nn.Module, example_inputs: Inputs, *, what: What = "all", known: list[Dimension] | None = None
+) -> Thinning:
     """Find what can go.
 
     Channels go until no more can: a filter that goes can leave another without inputs, or without readers.
@@ -102,6 +104,7 @@ def plan(model: nn.Module, example_inputs: Inputs, *, what: What = "all") -> Thi
         example_inputs: one tensor, positional arguments or keyword arguments, in sizes that the network takes.
         what: ``filters`` removes channels that are dead because nothing reaches them through weights that are not 0;
             ``channels`` those that all their readers ignore; ``all`` also those dead for some and ignored by others.
+        known: the model's ``dimensions``, where they are; they stay what they are until something is removed.
 
     Returns:
         The plan; without slices if there is nothing to remove. The inputs and the outputs of the network stay.
@@ -110,7 +113,7 @@ def plan(model: nn.Module, example_inputs: Inputs, *, what: What = "all") -> Thi
         EffectError: all channels of a layer would go.
         ModelError: the network cannot be run on the inputs.
     """
-    found = dimensions(model, example_inputs)
+    found = dimensions(model, example_inputs) if known is None else known
     working = private_copy(model)
     gone: list[set[int]] = [set() for _ in found]
     settled: list[set[int]] = [set() for _ in found]

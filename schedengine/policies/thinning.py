@@ -10,13 +10,15 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from torch import nn
 
 from schedengine.criteria.passes import bare
 from schedengine.errors import EffectError, EffectWarning
 from schedengine.export.apply import apply_
 from schedengine.export.forward import Inputs
+from schedengine.export.graph import Dimension, dimensions
 from schedengine.export.pruned import manifest
-from schedengine.export.thin import plan, settle_
+from schedengine.export.thin import Thinning, plan, settle_
 from schedengine.export.thinned import record
 from schedengine.policies.base import Context, Policy
 from schedengine.progress import Occasions, Progress
@@ -76,6 +78,7 @@ class ThinPolicy(Policy):
         self.lenient = lenient
         self.reasons = reasons
         self._followed = 0
+        self._dimensions: tuple[int, list[Dimension]] | None = None
 
     def on_epoch_begin(self, context: Context) -> None:
         if not context.masks.is_pending:  # what waits for the next step (version 1) is not in the weights yet
@@ -108,7 +111,7 @@ class ThinPolicy(Policy):
         if masks.is_pending:
             masks.apply_()
         model = bare(context.model)
-        found = plan(model, self.inputs, what=self.spec.what)
+        found = self._plan(model, context)
         settle_(model, found)
         masks.drop_(OWNER)
         for one in found.slices:
@@ -120,12 +123,19 @@ class ThinPolicy(Policy):
             masks.apply_()
         self._followed = masks.changes
 
+    def _plan(self, model: nn.Module, context: Context) -> Thinning:
+        """What can go now; how layers hang together is traced anew only after something was removed."""
+        times = len(context.thinnings)
+        if self._dimensions is None or self._dimensions[0] != times:
+            self._dimensions = (times, dimensions(model, self.inputs))
+        return plan(model, self.inputs, what=self.spec.what, known=self._dimensions[1])
+
     def _thin(self, context: Context, *, is_end: bool = False) -> None:
         masks, progress = context.masks, context.progress
         if masks.is_pending:
             masks.apply_()
         model = bare(context.model)
-        found = plan(model, self.inputs, what=self.spec.what)
+        found = self._plan(model, context)
         for one in found.refused:
             warnings.warn(
                 f"thin, {progress.moment}: {one.channels} channels of {one.layers} stay: {one.reason}",

@@ -342,7 +342,9 @@ class BoundPruner:
         """Zeros of each parameter before the first cut, which targets of nested masks never go below; remembered."""
         if self._zeros is None:
             nested = self.spec.update.removed(torch.ones(1, dtype=torch.bool)) is not None
-            self._zeros = {name: _zeros(weight) if nested else 0 for name, weight in weights.items()}
+            self._zeros = {
+                name: _zeros(weight, self.granularity(name)) if nested else 0 for name, weight in weights.items()
+            }
         return self._zeros
 
     def release_(self, masks: MaskStore) -> None:
@@ -530,7 +532,8 @@ def _of_current(level: float, before: int, now: int) -> float:
     return level if before == now else max(0.0, 1 - (1 - level) * before / now)
 
 
-def _zeros(weight: Tensor) -> int:
-    """How many weights are 0. A parameter of zeros only was initialised so, and is not sparse."""
-    zeros = weight.numel() - int(weight.count_nonzero())
+def _zeros(weight: Tensor, granularity: Granularity) -> int:
+    """How many weights are 0 in groups that are 0. A parameter of zeros only was initialised so, and is not sparse."""
+    alive = granularity.group(weight != 0).any(dim=1)
+    zeros = (alive.numel() - int(alive.count_nonzero())) * granularity.size(tuple(weight.shape))
     return zeros if zeros < weight.numel() else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -56,6 +57,11 @@ class Threshold(ABC):
             ValueError: it does not fit; says why.
         """
         del pace
+
+    def rescaled(self, ratio: float) -> Threshold:
+        """The same rule in a run that is so many times as long."""
+        del ratio
+        return self
 
     @abstractmethod
     def limit(self, value: float, measured: tuple[float, ...], pace: Pace) -> float:
@@ -123,6 +129,9 @@ class Spread(Threshold):
         sizes = weight.float().abs()
         return float(sizes.mean()), float(sizes.std()) if sizes.numel() > 1 else 0.0
 
+    def rescaled(self, ratio: float) -> Threshold:
+        return replace(self, growth=self.growth / ratio)
+
     def limit(self, value: float, measured: tuple[float, ...], pace: Pace) -> float:
         return measured[0] + measured[1] * value * (self.growth * pace.passed + 1)
 
@@ -147,6 +156,9 @@ class Rising(Threshold):
     by_name: Limits
     after: Limit
     steeper: Limit = 2.0
+
+    def rescaled(self, ratio: float) -> Threshold:
+        return replace(self, after=self.after * ratio)
 
     def check(self, pace: Pace) -> None:
         if 2 * self.after + 3 * (pace.length - self.after) <= 0:

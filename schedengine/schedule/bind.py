@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -11,15 +10,10 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from schedengine.criteria.followers import following_norms
-from schedengine.criteria.gradient import Gradient
 from schedengine.criteria.passes import bare
 from schedengine.errors import Problem, SchedEngineError, ScheduleError
-from schedengine.export.check import check
-from schedengine.export.forward import Inputs, changed
-from schedengine.export.joined import joined
-from schedengine.export.thin import What
-from schedengine.granularity import Channel, Column, Filter, Granularity, Row, oriented
+from schedengine.export.forward import Inputs
+from schedengine.granularity import Granularity, oriented
 from schedengine.lr.plateau import Plateau
 from schedengine.lr.trace import Recorder, Trace
 from schedengine.masks import MaskStore
@@ -30,7 +24,7 @@ from schedengine.policies.regularization import RegularizationPolicy
 from schedengine.policies.release import ReleasePolicy
 from schedengine.policies.rewind import RewindPolicy
 from schedengine.policies.snapshots import Snapshots
-from schedengine.policies.thinning import Thin, ThinPolicy
+from schedengine.policies.thinning import ThinPolicy
 from schedengine.progress import Moment, Occasions, Progress, Time, Window
 from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.pruner import Pruner
@@ -39,10 +33,10 @@ from schedengine.regularizers.regularizer import Regularizer
 from schedengine.schedule.document import REFERENCES, Earlier, Policy, Schedule
 from schedengine.schedule.plan import Timeline, default_every
 from schedengine.schedule.retraining import Course
+from schedengine.schedule.tracing import Tracing
 from schedengine.scheduler import PruningScheduler
 from schedengine.selection import ParameterTable, lookup
 
-logger = logging.getLogger(__name__)
 EPOCH = Time(Fraction(1))
 T = TypeVar("T")
 
@@ -111,6 +105,7 @@ class _Binder:
         self.earlier = trace or schedule.trace
         self.course = Course(schedule, self.timeline, Fraction(self.earlier.epochs if self.earlier else 0))
         self.table = ParameterTable(model)
+        self.tracing = Tracing(schedule, model, self.table, example_inputs)
         self.problems: list[Problem] = []
 
     def bind(self) -> PruningScheduler:
@@ -181,8 +176,7 @@ class _Binder:
         names = spec.selector.pick(self.table, "parameters" if spec.parameters is not None or not spec.by_name else key)
         by_name = self._values(spec.by_name, names, key)
         granularities = self._granularities(spec.granularity, names)
-        joint = self._joint(name, spec, names)
-        self._check_together(granularities, joint)
+        joint = self.tracing.joint(name, spec, granularities)
         bound = BoundPruner(
             name,
             spec,
@@ -193,51 +187,8 @@ class _Binder:
             joint=joint,
         )
         bound.check_layers(self.table)
-        self._check_gradient(bound)
+        self.tracing.check_gradient(bound)
         return bound
-
-    def _check_gradient(self, bound: BoundPruner) -> None:
-        """Gradient times weight says nothing of a filter that is normalised afterwards: its sum is 0."""
-        criterion, inputs = bound.spec.criterion, self.example_inputs
-        is_filter = any(isinstance(bound.granularity(name), (Filter, Row)) for name in bound.names)
-        if not isinstance(criterion, Gradient) or criterion.of == "norm" or not is_filter or inputs is None:
-            return
-        if self.schedule.effects == "warn":  # version 1, Distiller's formula
-            return
-        followed = following_norms(bare(self.model), (inputs, None))
-        normalised = [name for name in bound.names if name in followed]
-        if normalised:
-            what = (
-                f"{normalised[0]} is followed by a batch normalisation, so that gradient times weight sums up to 0 "
-                "over each of its filters; use {gradient: {of: norm}}, or channels of the layers that read them"
-            )
-            raise ScheduleError([Problem(what, "criterion")])
-
-    def _joint(self, name: str, spec: Pruner, names: list[str]) -> dict[str, str]:
-        """Which parameters lose the same groups."""
-        if spec.together in ("leader", "mean"):
-            return dict.fromkeys(names, names[0])
-        if spec.together is None:
-            return {}
-        thin = next((policy.thin for policy in self.schedule.policies if policy.thin is not None), Thin())
-        inputs = self._thin_inputs(thin)
-        if inputs is None:
-            what = "'together: joined' traces the network: pass example_inputs to bind()"
-            raise ScheduleError([Problem(what, "together")])
-        found = joined(bare(self.model), inputs, names)
-        for first in dict.fromkeys(found.values()):
-            members = [one for one, leader in found.items() if leader == first]
-            logger.info("pruner %r: one choice of filters for %s, which are added up", name, ", ".join(members))
-        return found
-
-    def _check_together(self, granularities: Mapping[str, Granularity], joint: Mapping[str, str]) -> None:
-        groups = {name: granularities[name].groups(tuple(self.table[name].shape)) for name in joint}
-        for name, first in joint.items():
-            if groups[name] != groups[first]:
-                message = "parameters that lose the same groups need as many of them each"
-                raise ScheduleError(
-                    [Problem(f"{message}; {first} has {groups[first]}, {name} has {groups[name]}", "together")]
-                )
 
     def _regularizer(self, name: str, spec: Regularizer) -> BoundRegularizer:
         path = "parameters" if spec.parameters is not None or not spec.by_name else "strength"
@@ -319,61 +270,25 @@ class _Binder:
         run = Moment(Fraction(self.timeline.epochs or 0))
         return LRPolicy(schedule, own, groups, clock=policy.clock, run=run, offsets=self.course.offsets())
 
-    def _thinning(self, policy: Policy, own: Occasions) -> ThinPolicy:
-        assert policy.thin is not None
-        first = next(one for one in self.schedule.policies if one.thin is not None)
-        inputs = self._thin_inputs(policy.thin)
-        assert inputs is not None  # a problem otherwise, and no policies are made
-        lenient = self.schedule.effects == "warn"
-        reasons = [one.known_shortfall for one in self.regularizers.values()]
-        return ThinPolicy(policy.thin, own, inputs, follows=policy is first, lenient=lenient, reasons=reasons)
-
-    def _thin_inputs(self, spec: Thin) -> Inputs | None:
-        """An example of what the network is called with, on its device."""
-        example: Inputs | None = self.example_inputs if spec.input is None else torch.randn(2, *spec.input)
-        device = self.table[self.table.names[0]].device
-        return None if example is None else changed(example, lambda tensor: tensor.to(device))
-
     def _check_thinning(self) -> bool:
-        """Whether the network can be thinned where pruners make filters or channels zero; before any training."""
         for number, policy in enumerate(self.schedule.policies):
             if policy.thin is None or not self.table.names:
                 continue
             try:
-                inputs = self._thin_inputs(policy.thin)
-                if inputs is None:
-                    what = "needs an example of the network's inputs: pass example_inputs to bind(), or write "
-                    raise SchedEngineError(what + "'thin: {what: all, input: [3, 32, 32]}'")
-                if isinstance(self.model, nn.parallel.DistributedDataParallel):
-                    what = "DistributedDataParallel keeps buffers of the old sizes"
-                    raise SchedEngineError(f"{what}; thin in a process of its own, with `schedengine export --thin`")
-                self._check_what(policy.thin)
-                for what, names in self._structures().items():
-                    check(bare(self.model), inputs, names, what=what)
+                self.tracing.check_thinning(policy.thin, [*self.pruners.values(), *self.regularizers.values()])
             except SchedEngineError as error:
                 self.problems.append(self.schedule.problem(f"policies[{number}].thin", str(error)))
                 return False
         return bool(self.table.names)
 
-    def _check_what(self, thin: Thin) -> None:
-        structures = self._structures()
-        if thin.what != "all" and structures and thin.what not in structures and self.schedule.effects == "error":
-            other = next(iter(structures))
-            raise SchedEngineError(f"removes {thin.what}, and what becomes zero are {other}; write '{other}', or 'all'")
-
-    def _structures(self) -> dict[What, list[str]]:
-        """Parameters of which whole filters, or whole channels, may become zero."""
-        found: dict[What, list[str]] = {"filters": [], "channels": []}
-        bound: list[BoundPruner | BoundRegularizer] = [*self.pruners.values(), *self.regularizers.values()]
-        for one in bound:
-            for name in one.names:
-                granularity = oriented(one.spec.granularity, self.table.layer(name))
-                inputs_first = granularity != one.spec.granularity  # a transposed convolution
-                if isinstance(granularity, (Filter, Row)):
-                    found["channels" if inputs_first else "filters"].append(name)
-                elif isinstance(granularity, (Channel, Column)):
-                    found["filters" if inputs_first else "channels"].append(name)
-        return {what: list(dict.fromkeys(names)) for what, names in found.items() if names}
+    def _thinning(self, policy: Policy, own: Occasions) -> ThinPolicy:
+        assert policy.thin is not None
+        first = next(one for one in self.schedule.policies if one.thin is not None)
+        inputs = self.tracing.inputs(policy.thin)
+        assert inputs is not None  # a problem otherwise, and no policies are made
+        lenient = self.schedule.effects == "warn"
+        reasons = [one.known_shortfall for one in self.regularizers.values()]
+        return ThinPolicy(policy.thin, own, inputs, follows=policy is first, lenient=lenient, reasons=reasons)
 
     def _pruning(
         self, policy: Policy, own: Occasions, pruner: BoundPruner, occasions: list[Occasions]

@@ -150,6 +150,8 @@ class _Rescaling:
 
     def _pruner(self, pruner: Any) -> Any:
         ramp = pruner.sparsity
+        if pruner.threshold is not None:
+            return dataclasses.replace(pruner, threshold=pruner.threshold.rescaled(float(self.overall)))
         if ramp is None or ramp.every is None:
             return pruner
         every = _scaled(ramp.every, self.overall, is_distance=True)

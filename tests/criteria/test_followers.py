@@ -127,3 +127,14 @@ def test_a_watched_model_can_be_copied_and_pickled_and_the_copy_tells_nobody() -
     for copied in (copy.deepcopy(model), torch.load(file, weights_only=False)):
         copied(IMAGES)
     assert held and followers == {}
+
+
+def test_a_watch_leaves_the_layers_of_others_alone() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+    first, second = dict[str, list[str]](), dict[str, list[str]]()
+    one = Watch(model, {"0.weight": model[0]}, (), first)
+    other = Watch(model, {"2.weight": model[2]}, (), second)
+    model(torch.ones(2, 1, 2, 2))
+    assert (first, second) == ({"0.weight": ["1"]}, {"2.weight": ["3"]})
+    one.remove_()
+    other.remove_()

@@ -15,7 +15,8 @@ from schedengine.export.forward import private_copy, run
 from schedengine.export.thin import Thinning, plan, settle_
 from schedengine.zoo.models import build_model
 
-SIZES = {"digits_cnn": 8, "squeezenet1_1": 64, "alexnet": 64}
+SIZES = {"digits_cnn": 8, "squeezenet1_1": 64, "alexnet": 64, "simplenet_mnist": 28}
+GREY = ("digits_cnn", "simplenet_mnist")
 
 
 def zoo(name: str) -> tuple[nn.Module, Tensor]:
@@ -32,7 +33,7 @@ def zoo(name: str) -> tuple[nn.Module, Tensor]:
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    return lively(model).eval(), images(SIZES.get(name, 32), channels=1 if name == "digits_cnn" else 3)
+    return lively(model).eval(), images(SIZES.get(name, 32), channels=1 if name in GREY else 3)
 
 
 def thinned(model: nn.Module, example: Tensor, what: str = "filters") -> tuple[nn.Module, nn.Module, Thinning]:
@@ -48,7 +49,8 @@ def thinned(model: nn.Module, example: Tensor, what: str = "filters") -> tuple[n
     "name",
     [
         "digits_cnn", "resnet20_cifar", "resnet18", "resnet50", "mobilenet_v2", "densenet121", "efficientnet_b0",
-        "vgg16_bn", "alexnet", "squeezenet1_1", "shufflenet_v2_x0_5",
+        "vgg16_bn", "alexnet", "squeezenet1_1", "shufflenet_v2_x0_5", "plain20_cifar", "preact_resnet20_cifar",
+        "vgg11_cifar", "simplenet_cifar", "simplenet_mnist", "mobilenet_025", "preact_resnet18",
     ],
 )  # fmt: skip
 def test_a_thinned_network_computes_what_the_masked_one_does(name: str) -> None:

@@ -413,3 +413,15 @@ def test_no_warning_escapes_a_normal_run() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run({"sparsity": {"ramp": "cubic", "to": 0.9}}, {"during": "run"})
+
+
+def test_single_zeros_are_no_filters_that_are_gone() -> None:
+    """A network pruned weight by weight, whose filters are pruned next, starts from no filter gone."""
+    model = nn.Sequential(nn.Conv2d(2, 8, 3, bias=False))
+    with torch.no_grad():
+        model[0].weight[:, 0] = 0
+        model[0].weight[0] = 0
+    axes = {"granularity": "filter", "allocation": "uniform", "sparsity": {"ramp": "linear", "to": 0.5}}
+    scheduler = one_pruner(axes, {"at": [0, 1]}).bind(model, epochs=2)
+    scheduler.on_epoch_begin(0)
+    assert scheduler.cuts[0].target == pytest.approx(0.125 + (0.5 - 0.125) / 2)

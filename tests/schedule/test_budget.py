@@ -240,3 +240,17 @@ def test_what_counts_whole_epochs_is_not_moved_into_one() -> None:
     document = {"version": 2, "regularizers": {"r": {"penalty": "l1", "strength": 0.1}}, "policies": policies}
     with pytest.raises(ScheduleError, match="a budget of 5 epochs its window begins or ends within an epoch"):
         rescale(load_schedule(document), 5, 10)
+
+
+def test_limits_that_move_with_the_epochs_keep_their_pace() -> None:
+    text = """
+version: 2
+phases: [{name: run1, epochs: 20}]
+pruners:
+  rnn: {parameters: 0.weight, threshold: {rising: {by_name: 0.2, after: 10}}}
+  dns: {parameters: 0.weight, threshold: {spread: {by_name: 1.0, growth: 0.1}}, update: splice, pruned: dense}
+policies: [{pruner: rnn, during: run, until: 10}, {pruner: dns, during: run, from: 10}]
+"""
+    pruners = rescale(load_schedule(text), 10).pruners
+    assert pruners["rnn"].threshold.after == 5  # type: ignore[union-attr]
+    assert pruners["dns"].threshold.growth == 0.2  # type: ignore[union-attr]
