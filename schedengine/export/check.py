@@ -24,7 +24,9 @@ _KINDS: dict[What, tuple[Kind, ...]] = {
 }
 
 
-def check(model: nn.Module, example_inputs: Inputs, names: Iterable[str], *, what: What = "filters") -> None:
+def check(
+    model: nn.Module, example_inputs: Inputs, names: Iterable[str], *, what: What = "filters", passes_ends: bool = False
+) -> None:
     """Say whether whole filters or channels of some parameters can be removed later, whatever becomes of the values.
 
     Two things are looked at: the operations between the layers, and, since a size that stands in a network's code
@@ -37,6 +39,7 @@ def check(model: nn.Module, example_inputs: Inputs, names: Iterable[str], *, wha
         names: of parameters, as schedules write them.
         what: ``filters`` are what a layer writes, ``channels`` what it reads; ``all`` both, except the network's inputs
             and outputs, which are passed over.
+        passes_ends: pass over these in any case; they stay, whatever becomes zero.
 
     Raises:
         SchedEngineError: some cannot be thinned; all of them are named, each with the operation or layer in the way.
@@ -49,7 +52,9 @@ def check(model: nn.Module, example_inputs: Inputs, names: Iterable[str], *, wha
     for name in names:
         layer = own.get(normalise(name))
         places = [n for n, one in enumerate(found) if layer is not None and _holds(one, layer, _KINDS[what])]
-        problems += _refusals(name, layer, model, [found[n] for n in places], what)
+        problems += _refusals(
+            name, layer, model, [found[n] for n in places], what, passes_ends=passes_ends or what == "all"
+        )
         asked.update({n: name for n in places if found[n].blocked is None})
     if problems:
         raise SchedEngineError("cannot be thinned:\n  " + "\n  ".join(problems))
@@ -61,7 +66,9 @@ def _holds(dimension: Dimension, layer: str, kinds: Sequence[Kind]) -> bool:
     return any(member.layer == layer and member.kind in kinds for member in dimension.members)
 
 
-def _refusals(name: str, layer: str | None, model: nn.Module, found: list[Dimension], what: What) -> list[str]:
+def _refusals(
+    name: str, layer: str | None, model: nn.Module, found: list[Dimension], what: What, *, passes_ends: bool
+) -> list[str]:
     if layer is None:
         return [f"{name}: no layer's weight"]
     if not found:
@@ -69,7 +76,7 @@ def _refusals(name: str, layer: str | None, model: nn.Module, found: list[Dimens
         reason = "the forward pass does not reach it" if sides(module) else "its channels are not known"
         return [f"{name}: of a {type(module).__name__}; {reason}"]
     words = {"filters": "filters", "channels": "channels", "all": "filters and channels"}[what]
-    blocked = [one for one in found if one.blocked and not (what == "all" and one.is_boundary)]
+    blocked = [one for one in found if one.blocked and not (passes_ends and one.is_boundary)]
     return [f"{name}: its {words} cannot go: {one.blocked} (channels of {one.layers})" for one in blocked]
 
 

@@ -139,7 +139,8 @@ class Tracing:
             other = next(iter(structures))
             raise SchedEngineError(f"removes {thin.what}, and what becomes zero are {other}; write '{other}', or 'all'")
         for what, names in structures.items():
-            check(bare(self._model), inputs, names, what=what)
+            # Distiller's files regularise the channels of the first layer too, which are those of the images.
+            check(bare(self._model), inputs, names, what=what, passes_ends=self._is_lenient)
 
     def _structures(self, bound: Sequence[BoundPruner | BoundRegularizer]) -> dict[What, list[str]]:
         """Parameters of which whole filters, or whole channels, may become zero."""

@@ -11,6 +11,7 @@ from loops import sgd, step_once, train
 from torch import Tensor, nn
 
 from schedengine import EffectError, PruningScheduler, ScheduleError, dump, load_schedule
+from schedengine.errors import ScheduleWarning
 from schedengine.schedule.document import Schedule
 from schedengine.zoo.models import build_model
 
@@ -229,3 +230,27 @@ def test_filters_that_are_added_up_go_together() -> None:
     assert sizes["conv1.weight"] == sizes["layer1.0.conv2.weight"] == 8
     assert sizes["layer1.0.conv1.weight"] == 16
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_a_version_1_file_may_regularise_the_channels_of_the_images() -> None:
+    """They cannot go, and in version 2 asking for it is an error."""
+    text = """
+regularizers: {r: {class: GroupLassoRegularizer, reg_regims: {module.0.weight: [0.1, Channels]}}}
+extensions: {thin: {class: ChannelRemover, thinning_func_str: remove_channels, dataset: mnist}}
+policies:
+  - {extension: {instance_name: thin}, epochs: [0]}
+  - {regularizer: {instance_name: r}, starting_epoch: 0, ending_epoch: 1, frequency: 1}
+"""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 26 * 26, 3))
+    with pytest.warns(ScheduleWarning, match="no version"):
+        schedule_1 = load_schedule(text)
+    assert schedule_1.bind(model, sgd(model), epochs=1).policies
+    text_2 = {
+        "version": 2,
+        "pruners": {
+            "p": {"parameters": "0.weight", "granularity": "channel", "allocation": "uniform", "sparsity": 0.5}
+        },
+        "policies": [{"pruner": "p", "at": "start"}, {"thin": "channels", "at": "start"}],
+    }
+    with pytest.raises(ScheduleError, match="they are the network's inputs"):
+        load_schedule(text_2).bind(model, epochs=1, example_inputs=torch.zeros(1, 1, 28, 28))
