@@ -24,6 +24,7 @@ _PUBLIC = {
     "file_config": "schedengine.schedule.load",
     "load_pruned": "schedengine.export.pruned",
     "load_schedule": "schedengine.schedule.load",
+    "save_pruned": "schedengine.export.pruned",
 }
 __all__ = [
     "EffectError",
@@ -37,11 +38,12 @@ __all__ = [
     "file_config",
     "load_pruned",
     "load_schedule",
+    "save_pruned",
 ]
 
 if TYPE_CHECKING:
     from schedengine.errors import EffectError, SchedEngineError, ScheduleError
-    from schedengine.export.pruned import load_pruned
+    from schedengine.export.pruned import load_pruned, save_pruned
     from schedengine.lr.trace import Trace
     from schedengine.schedule.document import Schedule
     from schedengine.schedule.load import dump, file_config, load_schedule

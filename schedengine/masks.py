@@ -16,7 +16,7 @@ for the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from schedengine.errors import CheckpointError, ModelError, SchedEngineError
 from schedengine.selection import ParameterTable
 
 _PART = 1 << 16
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 Mode = Literal["zero", "hidden", "dense", "forward"]
 
 
@@ -70,8 +71,7 @@ class MaskStore:
         self._kinds: list[tuple[Any, ...]] = []
         self.is_pending = False
         """Whether a mask was set that ``apply_`` has not applied yet."""
-        self.changes = 0
-        """How often a mask was set or taken away."""
+        self._changes: dict[str, int] = {}
         self._is_updating = False
 
     # --- the masks ---------------------------------------------------------------------------------------------------
@@ -81,9 +81,13 @@ class MaskStore:
         """The masked parameters."""
         return list(self._owned)
 
-    def mask(self, name: str) -> Tensor | None:
-        """The mask in force, of the parameter's shape: the conjunction of its owners'. None if there is none."""
-        masks = list(self._owned.get(name, {}).values())
+    def mask(self, name: str, *, but: Collection[str] = ()) -> Tensor | None:
+        """The mask in force, of the parameter's shape: the conjunction of its owners'. None if there is none.
+
+        Args:
+            but: owners whose masks are left out.
+        """
+        masks = [mask for owner, mask in self._owned.get(name, {}).items() if owner not in but]
         if not masks:
             return None
         combined = masks[0]
@@ -100,6 +104,13 @@ class MaskStore:
     def owners(self, name: str) -> list[str]:
         """Whose masks a parameter has."""
         return list(self._owned.get(name, {}))
+
+    def changes(self, *, but: Collection[str] = ()) -> int:
+        """How often a mask was set or taken away, those of some owners not counted."""
+        return sum(count for owner, count in self._changes.items() if owner not in but)
+
+    def _count(self, owner: str) -> None:
+        self._changes[owner] = self._changes.get(owner, 0) + 1
 
     def owned(self, owner: str, name: str) -> Tensor | None:
         """The mask that one pruner has set."""
@@ -123,14 +134,14 @@ class MaskStore:
             self._owned.setdefault(name, {})[owner] = mask
         self.treat_(name, applied)
         self.is_pending = True
-        self.changes += 1
+        self._count(owner)
 
     @torch.no_grad()
     def drop_(self, owner: str) -> None:
         """Take one pruner's masks away: kept values show again, zeros stay 0 until the optimizer moves them."""
         for name in [name for name, owners in self._owned.items() if owner in owners]:
             del self._owned[name][owner]
-            self.changes += 1
+            self._count(owner)
             if name in self._masters:
                 self._table[name].copy_(self._masters[name])
             if self._owned[name]:
@@ -333,6 +344,7 @@ class MaskStore:
         """Masks by parameter and owner (bool), kept values, and how each parameter is treated: tensors and words."""
         return {
             "is_pending": self.is_pending,
+            "changes": dict(self._changes),
             "masks": {name: dict(owners) for name, owners in self._owned.items()},
             "masters": dict(self._masters),
             "applied": {name: [how.mode, how.mask_gradients, how.rescale] for name, how in self._applied.items()},
@@ -359,6 +371,7 @@ class MaskStore:
         self._masters = {name: master.to(self._table[name]).clone() for name, master in state["masters"].items()}
         self._applied = {name: Applied(*how) for name, how in state["applied"].items()}
         self.is_pending = state["is_pending"]
+        self._changes = dict(state["changes"])
         self._groups = None
 
 
@@ -371,11 +384,25 @@ def _holds(weight: Tensor, mask: Tensor) -> bool:
 
 
 def sliced(tensor: Tensor, cuts: Sequence[tuple[int, Tensor]]) -> Tensor:
-    """What stays of a tensor.
+    """What stays of a tensor, in its memory layout: a weight, a mask, a gradient, a momentum.
 
     Args:
         cuts: along which dimension, which positions stay.
+
+    Example:
+        >>> sliced(torch.arange(6).view(2, 3), ((1, torch.tensor([0, 2])),))
+        tensor([[0, 2],
+                [3, 5]])
     """
+    rest = tensor
     for dimension, positions in cuts:
-        tensor = tensor.index_select(dimension, positions.to(tensor.device))
-    return tensor
+        rest = rest.index_select(dimension, positions.to(tensor.device))
+    return laid_out(rest, tensor)
+
+
+def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor in the memory layout of another, whose sizes may be others: channels last, or plain."""
+    layout = _CHANNELS_LAST.get(like.dim())
+    if layout is None or like.is_contiguous() or not like.is_contiguous(memory_format=layout):
+        return tensor
+    return tensor.contiguous(memory_format=layout)

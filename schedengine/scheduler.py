@@ -23,7 +23,8 @@ from schedengine.policies.pruning import PruningPolicy
 from schedengine.policies.regularization import RegularizationPolicy
 from schedengine.policies.snapshots import Snapshots
 from schedengine.progress import Progress
-from schedengine.pruners.bound import BoundPruner, Cut
+from schedengine.pruners.bound import BoundPruner
+from schedengine.pruners.cut import Cut
 from schedengine.selection import ParameterTable
 
 logger = logging.getLogger(__name__)
@@ -369,6 +370,8 @@ class PruningScheduler:
             self.masks.load_state_dict(other.masks.state_dict())
             self.masks.apply_()
             self.cuts[:] = other.cuts
+            self.thinnings[:] = other.thinnings
+            self._context.shapes = other.shapes
         if finished_epoch is not None:
             self._next_epoch = finished_epoch + 1
 

@@ -36,7 +36,7 @@ THINNING = {
     "ChannelRemover": "remove_channels",
     "StructureRemover": "contract_model",
 }
-COMMON = {key: value for key, value in distiller._COUNTS.items() if key not in ("rounding", "ties")}
+COMMON = distiller.COMMON
 """What every pruner becomes, which the page says once."""
 
 

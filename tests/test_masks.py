@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from schedengine.errors import CheckpointError, SchedEngineError
-from schedengine.masks import Applied, MaskStore, Mode
+from schedengine.masks import Applied, MaskStore, Mode, sliced
 from schedengine.selection import ParameterTable
 
 
@@ -298,3 +298,20 @@ def test_values_are_replaced_under_the_mask_too(mode: Mode) -> None:
     masks.apply_()
     assert layer.weight.flatten().tolist() == [7, 0, 9]
     assert masks.weight("weight").flatten().tolist() == ([7, 0, 9] if mode == "zero" else [7, 8, 9])
+
+
+def test_what_stays_of_a_mask_is_that_of_the_positions_that_stay() -> None:
+    whole = torch.tensor([[True, False], [False, True], [True, True]])
+    assert sliced(whole, ((0, torch.tensor([0, 2])), (1, torch.tensor([1])))).tolist() == [[False], [True]]
+
+
+def test_changes_are_counted_but_for_owners_that_are_left_out() -> None:
+    masks, _ = store([1, 2, 3])
+    masks.set_("a", "weight", mask(1, 0, 1))
+    masks.set_("b", "weight", mask(0, 1, 1))
+    masks.drop_("b")
+    assert (masks.changes(), masks.changes(but={"b"})) == (3, 1)
+    masks.set_("b", "weight", mask(0, 1, 1))
+    whole, but = masks.mask("weight"), masks.mask("weight", but={"b"})
+    assert whole is not None and but is not None
+    assert (whole.tolist(), but.tolist()) == ([[False, False, True]], [[True, False, True]])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from schedengine.pruners.bound import Aim, BoundPruner
+from schedengine.pruners.aim import Aim
+from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.cutting import reachable, removable_groups
 from schedengine.sparsity.allocation import Shapes
 from schedengine.sparsity.selection import removal_count
@@ -17,10 +18,11 @@ def exact_weights(pruner: BoundPruner, shapes: Shapes, aim: Aim, name: str) -> i
     """
     if aim.levels is None and len(shapes) > 1:
         return None
-    groups, size = pruner.counts(shapes)[name]
+    groups, worth = pruner.counts(shapes)[name]
+    size = math.prod(shapes[name]) // groups
     if aim.levels is not None:
         return removable_groups(pruner.spec, groups, aim.levels[name]) * size
-    wanted = removal_count(aim.total, groups * size, pruner.spec.rounding) // size
+    wanted = removal_count(aim.total, groups * worth, pruner.spec.rounding) // worth
     return min(wanted, max(0, groups - pruner.spec.min_keep)) * size
 
 

@@ -47,7 +47,8 @@ def compare_runs(paths: AnyPath | Iterable[AnyPath], *, labels: Sequence[str] = 
         ``sparsity``: fraction of the weights selected by pruners that is 0, at the end or so far; ``sparsity_all``:
         of all Conv and Linear weights and whatever else pruners selected;
         ``macs``: multiply-accumulates of one example, dense; ``macs_effective``: with those of zero weights left out,
-        which only hardware that skips zeros gains from; ``macs_left``: their ratio;
+        which only hardware that skips zeros gains from, but for runs that thinned; ``macs_left``: their ratio;
+        ``parameters``: of the model that a run has thinned;
         ``note``: what a reader must know.
 
     Raises:
@@ -96,8 +97,20 @@ def _row(run: Run, group: str, known: dict[str, Work]) -> dict[str, Any]:
         "seconds": run.metrics["seconds"].sum() if "seconds" in run.metrics else None,
         **_scores(run),
         **work,
-        "note": "; ".join(filter(None, [run.note, why_not])),
+        "parameters": _parameters(run),
+        "note": "; ".join(filter(None, [run.note, why_not, _thinned(run)])),
     }
+
+
+def _parameters(run: Run) -> float | None:
+    """What thinning left of the model; None for a run that did not thin."""
+    thinned = (run.result or {}).get("thinned")
+    return thinned[-1]["parameters"][1] if thinned else None
+
+
+def _thinned(run: Run) -> str:
+    left = _parameters(run)
+    return "" if left is None else f"thinned to {left:,} parameters, so its effective MACs are those that are computed"
 
 
 def _scores(run: Run) -> dict[str, Any]:

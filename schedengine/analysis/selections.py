@@ -20,6 +20,7 @@ from schedengine.schedule.document import Schedule
 from schedengine.schedule.fields import fields_of
 from schedengine.schedule.writer import component_to_plain, plain
 from schedengine.selection import ParameterTable, Selector, lookup
+from schedengine.sparsity.ramps import Drawn
 
 Outcome = Callable[[str], tuple[float, float, str]]
 """Parameter -> its target, the instance's total, and what decides."""
@@ -134,7 +135,9 @@ class _Instance:
         if spec.threshold is not None:
             limit = self._said("threshold")
             return lambda _name: (math.nan, math.nan, f"by the weights: threshold {limit}")
-        if not hasattr(spec.sparsity, "to"):
+        if isinstance(spec.sparsity, Drawn):
+            return lambda _name: (math.nan, math.nan, f"drawn: {self._said('sparsity')}")
+        if spec.sparsity is not None and not hasattr(spec.sparsity, "to"):
             ramp = self._said("sparsity")
             return lambda _name: (math.nan, math.nan, f"by the number of cuts: {ramp}")
         return self._by_shapes(BoundPruner(self.name, spec, names, values, lenient=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from schedengine.export.apply import apply_
 from schedengine.export.latency import Latency, latency
 from schedengine.export.thin import Thinning, What, plan
 from schedengine.export.thinned import Thinned, record
+from schedengine.granularity import Filter, oriented
 from schedengine.selection import ParameterTable
 from schedengine.training.sparsity import count_zeros, prunable
 
@@ -53,6 +54,7 @@ class Gain:
         thinned: what was removed, and how far the outputs differ.
         threads: of the processor that a pass used.
         device: where it was measured.
+        stranded: parameters of the thinned network with filters that are zero, and how many.
         was_thinned: whether it was thinned in its training, so that ``before`` is the network as it is built.
     """
 
@@ -62,6 +64,7 @@ class Gain:
     threads: int
     device: str
     was_thinned: bool = False
+    stranded: dict[str, int] = field(default_factory=dict)
 
     @property
     def verdicts(self) -> list[str]:
@@ -79,6 +82,13 @@ class Gain:
                 f"dead filters still had biases or normalisation shifts, which went too: outputs changed by up to "
                 f"{self.thinned.settling:.2g} of the largest; train on, or thin in the schedule"
             )
+        if self.stranded:
+            shown = ", ".join(f"{count} of {name}" for name, count in list(self.stranded.items())[:3])
+            more = ", ..." if len(self.stranded) > 3 else ""
+            found.append(
+                f"filters that are zero and stay, as layers that they are added up with keep theirs: {shown}{more};"
+                " prune these layers with 'together: joined'"
+            )
         return [*found, *(f"not removed, though zero: {one}" for one in self.thinned.refused)]
 
     def plain(self) -> dict[str, Any]:
@@ -89,6 +99,7 @@ class Gain:
             "thinned": self.thinned.plain(),
             "threads": self.threads,
             "device": self.device,
+            "stranded": self.stranded,
             "verdicts": self.verdicts,
         }
 
@@ -138,7 +149,20 @@ def thin_and_measure(
     ]
     device = inputs[0].device
     thinned = record(found, verified, 0, None, is_end=False)
-    return thin, Gain(costs[0], costs[1], thinned, torch.get_num_threads(), str(device), dense is not None)
+    return thin, Gain(
+        costs[0], costs[1], thinned, torch.get_num_threads(), str(device), dense is not None, _stranded(thin)
+    )
+
+
+def _stranded(model: nn.Module) -> dict[str, int]:
+    """Filters that are zero, by parameter."""
+    table, found = ParameterTable(model), {}
+    for name in prunable(table):
+        granularity = oriented(Filter(), table.layer(name))
+        alive = granularity.group(table[name].detach() != 0).any(dim=1)
+        if dead := alive.numel() - int(alive.count_nonzero()):
+            found[name] = dead
+    return found
 
 
 def _cost(

@@ -34,7 +34,7 @@ final: after the last epoch; best: the best epoch at the final sparsity, chosen 
 dense: as loaded, or just before the first cut
 sparsity: fraction that is 0, of the weights selected by pruners; all: of these and all Conv and Linear weights
 MACs: multiply-accumulates of one example, in millions; effective: without those of zero weights, which only
-hardware that skips zeros gains from; left: effective / dense
+hardware that skips zeros gains from, but where a run thinned; left: effective / dense
 minutes: training and validation, on the machine of the run"""
 _GROUPS = "± standard deviation over n finished runs that differ only by seed; without ±: one run, or no difference"
 

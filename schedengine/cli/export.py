@@ -36,6 +36,7 @@ def export(
         list[int] | None, typer.Option("--batch-size", min=1, help="Time passes of so many; again for more. 1 and 64.")
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="To time each batch size for.")] = 4.0,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     shapes: options.Input = None,
     root: options.Root = None,
     image_size: options.ImageSize = None,
@@ -56,7 +57,9 @@ def export(
     from schedengine.zoo.weights import read_notes
 
     if not thin:
-        raise SchedEngineError("export: says nothing of what to do; give --thin")
+        raise SchedEngineError("export: --thin is what it can do so far; give it")
+    if out.exists() and not force:
+        raise SchedEngineError(f"--out {out}: is there already; choose another name, or give --force")
     if out.suffix != ".safetensors":
         raise SchedEngineError(
             f"--out {out}: weights are written as safetensors; give a name that ends in .safetensors"

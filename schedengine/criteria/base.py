@@ -41,6 +41,7 @@ class Facts:
     Args:
         gradient: of the loss, of the parameter's shape, from the last step.
         norm: the batch normalisation that follows the layer.
+        norm_gradients: of its scale and shift, those that it has, from the last step; None where there are none.
         activations: of the layer's outputs.
         inputs: (samples, weights of one output): what single outputs of the layer were made of.
         outputs: the dimension of the weight that is the layer's outputs: 1 in a transposed convolution.
@@ -48,6 +49,7 @@ class Facts:
 
     gradient: Tensor | None = None
     norm: nn.Module | None = None
+    norm_gradients: tuple[Tensor, ...] | None = None
     activations: Activations | None = None
     inputs: Tensor | None = None
     outputs: int = 0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from schedengine.criteria.base import Activations, Facts, Need, outputs_dim
 from schedengine.criteria.followers import Listener, Watch, batch_norms, following_norms, layers_of, look
-from schedengine.criteria.samples import Samples
+from schedengine.criteria.samples import Samples, unknowns
 from schedengine.criteria.statistics import Statistics
 from schedengine.selection import ParameterTable
 
@@ -47,9 +47,9 @@ class Evidence:
 
     def note_(self, table: ParameterTable) -> None:
         """Hold on to the gradients of the step that was just made, whatever the loop does with them."""
-        if "gradient" in self._needs:
-            gradients = {name: table[name].grad for name in self._names}
-            self._gradients = {name: one for name, one in gradients.items() if one is not None}
+        wanted = self._names if "gradient" in self._needs else []
+        gradients = {name: table[name].grad for name in [*wanted, *self._norm_parameters(table)]}
+        self._gradients = {name: one for name, one in gradients.items() if one is not None}
 
     def forget_(self) -> None:
         """Take the hooks away, and what they gathered: it is of the network before the cut."""
@@ -70,14 +70,16 @@ class Evidence:
         if not self._needs:
             return None
         layers = layers_of(table, self._names)
-        gradients = self._known_gradients(table) if "gradient" in self._needs else {}
+        gradients = self._known_gradients(table, self._names) if "gradient" in self._needs else {}
         norms = self._known_norms(model, example_inputs, data) if "norm" in self._needs else {}
+        of_norms = self._known_gradients(table, self._norm_parameters(table))
         seen = self._known_outputs(model, table, layers, data) if "activations" in self._needs else {}
         inputs = self._known_inputs(model, layers, data) if "inputs" in self._needs else {}
         return {
             name: Facts(
                 gradients.get(name),
                 norms.get(name),
+                _gradients_of(norms[name], table, of_norms) if name in norms else None,
                 seen.get(name),
                 inputs.get(name),
                 outputs_dim(table.layer(name)) or 0,
@@ -85,9 +87,13 @@ class Evidence:
             for name in self._names
         }
 
-    def _known_gradients(self, table: ParameterTable) -> dict[str, Tensor]:
+    def _norm_parameters(self, table: ParameterTable) -> list[str]:
+        """Scales and shifts of all normalisations, where it is them that are asked for."""
+        return [name for name in table.names if table.is_normalisation(name)] if "norm" in self._needs else []
+
+    def _known_gradients(self, table: ParameterTable, names: Sequence[str]) -> dict[str, Tensor]:
         """Those of the last step; none where the loop has set the model's gradients to 0 since."""
-        found = {name: self._gradients.get(name, table[name].grad) for name in self._names}
+        found = {name: self._gradients.get(name, table[name].grad) for name in names}
         known = {name: one for name, one in found.items() if one is not None and one.shape == table[name].shape}
         current = [one for name in table.names if (one := table[name].grad) is not None]
         is_cleared = current and not _any([*known.values(), *current])
@@ -118,9 +124,11 @@ class Evidence:
     def _known_inputs(
         self, model: nn.Module, layers: Mapping[str, nn.Module], data: Iterable[Any] | None
     ) -> dict[str, Tensor]:
-        """Of the data, which the network sees as it is now, else of the passes that were watched."""
+        """Of the data, which the network sees as it is now, else of the passes that were watched; none of a layer that
+        was thinned since."""
         if data is None:
-            return self._samples.read()
+            seen = self._samples.read()
+            return {name: rows for name, rows in seen.items() if rows.shape[1] == unknowns(layers[name])}
         samples = Samples()
         look(model, layers, [samples], {}, data, enough=lambda: samples.is_full)
         return samples.read()
@@ -147,6 +155,13 @@ def _outputs(layer: nn.Module) -> int:
     channels = layer.out_channels if hasattr(layer, "out_channels") else layer.out_features
     assert isinstance(channels, int)
     return channels
+
+
+def _gradients_of(norm: nn.Module, table: ParameterTable, known: Mapping[str, Tensor]) -> tuple[Tensor, ...] | None:
+    """Of the scale and the shift that it has, in this order; None unless all are known."""
+    names = {id(table[name]): name for name in table.names}
+    own = [names[id(one)] for one in (norm.weight, norm.bias) if isinstance(one, nn.Parameter)]
+    return tuple(known[name] for name in own) if own and all(name in known for name in own) else None
 
 
 def _any(tensors: Iterable[Tensor]) -> bool:

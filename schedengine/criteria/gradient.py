@@ -48,9 +48,7 @@ class Gradient(Criterion):
 
     def scores(self, weight: Tensor, granularity: Granularity, *, key: str, facts: Facts = NOTHING) -> Tensor:
         if self.of == "norm":
-            return self._signed(
-                _of_norm(facts.norm, granularity.groups(tuple(weight.shape)), key).to(weight.device), key
-            )
+            return self._signed(_of_norm(facts, granularity.groups(tuple(weight.shape)), key).to(weight.device), key)
         if facts.gradient is None:
             raise SchedEngineError(f"{key}: criterion gradient needs the gradient of a step, and there is none")
         dtype = torch.promote_types(weight.dtype, torch.float32)
@@ -61,15 +59,17 @@ class Gradient(Criterion):
         return finite(sums.abs() if self.sign == "absolute" else sums, key=key)
 
 
-def _of_norm(norm: nn.Module | None, groups: int, key: str) -> Tensor:
+def _of_norm(facts: Facts, groups: int, key: str) -> Tensor:
     """(groups,): gamma * dL/dgamma + beta * dL/dbeta of each channel."""
+    norm, gradients = facts.norm, facts.norm_gradients
     own = [one for one in (getattr(norm, "weight", None), getattr(norm, "bias", None)) if one is not None]
-    if not own or any(one.grad is None for one in own):
+    if not own or gradients is None:
         raise SchedEngineError(
             f"{key}: criterion gradient of the norm needs a batch normalisation with scale and shift after the layer, "
-            "and their gradients of a step; cut after the first step, and set gradients to None before backward() only"
+            "and their gradients of a step; cut after the first step, and set gradients to None or 0 before backward() "
+            "only"
         )
     if own[0].numel() != groups:
         raise SchedEngineError(f"{key}: {groups} groups, and {own[0].numel()} scales; use granularity filter")
     dtype = torch.promote_types(own[0].dtype, torch.float32)
-    return torch.stack([one.detach().to(dtype) * one.grad.to(dtype) for one in own]).sum(dim=0)
+    return torch.stack([one.detach().to(dtype) * by.to(dtype) for one, by in zip(own, gradients)]).sum(dim=0)

@@ -31,6 +31,11 @@ class _Sums:
             0, torch.zeros(shape, dtype=torch.int64, device=device), torch.zeros(shape, dtype=exact, device=device)
         )
 
+    def to_(self, device: torch.device) -> _Sums:
+        """Where the outputs are: sums of a checkpoint were on the device that it was loaded to."""
+        self.zeros, self.total = self.zeros.to(device), self.total.to(device)
+        return self
+
     def add_(self, made: Tensor, channel: int) -> None:
         others = [dim for dim in range(made.dim()) if dim != channel % made.dim()]
         channels = made.shape[channel]
@@ -78,7 +83,7 @@ class Statistics:
         key = (name, slot, place)
         if key not in self._sums or self._sums[key].zeros.numel() != made.shape[channel]:  # anew where thinned
             self._sums[key] = _Sums.none(made.shape[channel], made.device)
-        self._sums[key].add_(made, channel)
+        self._sums[key].to_(made.device).add_(made, channel)
 
     def read(self, weights: Mapping[str, tuple[int, torch.device]]) -> dict[str, Activations]:
         """What was seen, over all ranks; every rank must ask. Nothing of a layer that did not run.

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from schedengine.errors import EffectError
 from schedengine.export.forward import Inputs, changed, kept_generators, leaves, private_copy, random_inputs, run
-from schedengine.export.thin import Slice, Thinning, settle_, slice_like
+from schedengine.export.thin import Slice, Thinning, settle_
+from schedengine.masks import sliced
 
 _SEED = 31
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -47,7 +48,7 @@ def apply_(
     """Remove in place what a plan removes; training can go on.
 
     Parameters stay the same objects, with smaller values and gradients; so do an optimizer's groups, and its state is
-    sliced along. Whatever else holds a tensor of the old shape (masks, averages) follows by ``slice_like``; wrappers
+    sliced along. Whatever else holds a tensor of the old shape (masks, averages) follows by ``masks.sliced``; wrappers
     that keep buckets of their own (DistributedDataParallel) must be made anew.
 
     Args:
@@ -116,11 +117,11 @@ def shrink_(model: nn.Module, thinning: Thinning) -> None:
         layer = model.get_submodule(one.layer)
         value = getattr(layer, one.tensor)
         if isinstance(value, nn.Parameter):
-            gradient = None if value.grad is None else slice_like(value.grad, one.keep)
-            resize_(value, slice_like(value.detach(), one.keep))
+            gradient = None if value.grad is None else sliced(value.grad, one.keep)
+            resize_(value, sliced(value.detach(), one.keep))
             value.grad = gradient
         else:
-            layer._buffers[one.tensor] = slice_like(value, one.keep)
+            layer._buffers[one.tensor] = sliced(value, one.keep)
     for name, attributes in thinning.attributes.items():
         for attribute, number in attributes.items():
             setattr(model.get_submodule(name), attribute, number)
@@ -157,7 +158,7 @@ def _sliced_state(
             if isinstance(value, Tensor) and ((value.numel() == 1 and value.dim() == 0) or own is None):
                 continue
             if isinstance(value, Tensor) and own is not None and tuple(value.shape) == own.before:
-                yield entries, key, slice_like(value, own.keep)
+                yield entries, key, sliced(value, own.keep)
             elif own is not None or any(True for _ in leaves(value)):
                 _check_plain(optimizer, key, value, own)
 

@@ -73,11 +73,17 @@ def _refusals(
         return [f"{name}: no layer's weight"]
     if not found:
         module = model.get_submodule(layer)
-        reason = "the forward pass does not reach it" if sides(module) else "its channels are not known"
+        groups = getattr(module, "groups", 1)
+        unknown = f"of {groups} groups, and not depthwise" if groups > 1 else "its channels are not known"
+        reason = "the forward pass does not reach it" if sides(module) else unknown
         return [f"{name}: of a {type(module).__name__}; {reason}"]
     words = {"filters": "filters", "channels": "channels", "all": "filters and channels"}[what]
     blocked = [one for one in found if one.blocked and not (passes_ends and one.is_boundary)]
-    return [f"{name}: its {words} cannot go: {one.blocked} (channels of {one.layers})" for one in blocked]
+    return [
+        f"{name}: its {words} cannot go: {one.blocked} (channels of {one.layers})"
+        + ("; leave it out of the pruner, as in 'parameters: {except: [last]}'" if one.is_boundary else "")
+        for one in blocked
+    ]
 
 
 def _try(model: nn.Module, example_inputs: Inputs, asked: dict[str, list[Dimension]]) -> None:

@@ -1,6 +1,7 @@
 """Thinned networks in files: weights in safetensors, and in the header of the same file, as JSON, the sizes they have.
 
-    {"modules": {"conv1": {"in_channels": 3, "out_channels": 11}, ...}, "shapes": {"conv1.weight": [11, 3, 3, 3], ...}}
+    {"modules": {"conv1": {"groups": 1, "in_channels": 3, "out_channels": 11}, ...},
+     "shapes": {"conv1.weight": [11, 3, 3, 3], ...}}
 
 A network that is thinned several times has one manifest, that of what it is now.
 """
@@ -14,10 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from schedengine.errors import ModelError
 from schedengine.export.apply import resize_
 from schedengine.export.layers import sides
+from schedengine.masks import laid_out
 from schedengine.zoo.models import build_model
 from schedengine.zoo.weights import load_weights, plain_name, read_notes, save_weights
 
@@ -34,7 +37,7 @@ def manifest(model: nn.Module) -> dict[str, Any]:
         what wrappers add.
     """
     modules = {
-        plain_name(name): {one: int(getattr(layer, one)) for side in sides(layer).values() for one in side.attributes}
+        plain_name(name): {one: int(getattr(layer, one)) for one in sorted(_attributes(layer))}
         for name, layer in model.named_modules()
         if sides(layer)
     }
@@ -64,7 +67,8 @@ def reshape_(model: nn.Module, sizes: Mapping[str, Any]) -> None:
             setattr(layers[name], attribute, number)
     for name, shape in shapes.items():
         if tuple(stored[name].shape) != shape:
-            _resize_(layers[name.rpartition(".")[0]], name.rpartition(".")[2], stored[name].new_zeros(shape))
+            value = laid_out(stored[name].new_zeros(shape), stored[name])
+            _resize_(layers[name.rpartition(".")[0]], name.rpartition(".")[2], value)
 
 
 def save_pruned(model: nn.Module, path: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None) -> None:
@@ -122,7 +126,9 @@ def _stored(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _attributes(layer: nn.Module) -> set[str]:
-    return {attribute for side in sides(layer).values() for attribute in side.attributes}
+    own = {attribute for side in sides(layer).values() for attribute in side.attributes}
+    # A depthwise convolution that has one channel left looks like any other, and must not be loaded with more groups.
+    return own | {"groups"} if own and isinstance(layer, _ConvNd) else own
 
 
 def _read(sizes: Mapping[str, Any]) -> tuple[dict[str, dict[str, int]], dict[str, tuple[int, ...]]]:

@@ -146,19 +146,6 @@ def settle_(model: nn.Module, thinning: Thinning) -> None:
         getattr(model.get_submodule(one.layer), one.tensor)[list(one.settle)] = 0
 
 
-def slice_like(tensor: Tensor, keep: Keep) -> Tensor:
-    """What stays of a tensor that has the shape of the one that is thinned: a mask, a gradient, a momentum.
-
-    Example:
-        >>> slice_like(torch.arange(6).view(2, 3), ((1, torch.tensor([0, 2])),))
-        tensor([[0, 2],
-                [3, 5]])
-    """
-    for dim, positions in keep:
-        tensor = tensor.index_select(dim, positions.to(tensor.device))
-    return tensor
-
-
 def assemble(
     model: nn.Module,
     going: Sequence[tuple[Dimension, list[int], list[int]]],

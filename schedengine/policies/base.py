@@ -17,7 +17,7 @@ from schedengine.lr.trace import Recorder
 from schedengine.masks import MaskStore
 from schedengine.policies.snapshots import Snapshots
 from schedengine.progress import Moment, Progress, known
-from schedengine.pruners.bound import Cut
+from schedengine.pruners.cut import Cut
 from schedengine.pruners.impact import joint
 from schedengine.selection import ParameterTable
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from schedengine.criteria.evidence import Evidence
+from schedengine.errors import SchedEngineError
 from schedengine.policies.base import Context, Policy
 from schedengine.progress import Moment, Occasion, Occasions, Progress, Window, known
 from schedengine.pruners.bound import BoundPruner
@@ -121,6 +122,7 @@ class PruningPolicy(Policy):
     def _cut(self, context: Context, at: Progress, *, is_end: bool = False) -> None:
         occasion = self.every.at_end(at) if is_end else self.every.at(at)
         assert occasion is not None
+        check_tiles(self.pruner, context)
         slow = self.target_number(occasion, at)
         cut = self.pruner.cut_(
             context.masks,
@@ -172,6 +174,20 @@ class PruningPolicy(Policy):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.pruner.load_state_dict(state)
         self.evidence.load_state_dict(state["evidence"])
+
+
+def check_tiles(pruner: BoundPruner, context: Context) -> None:
+    """Whether a pruner's groups still tile what thinning has left: of 8 filters in blocks of 4 it may have taken 1.
+
+    Raises:
+        SchedEngineError: they do not.
+    """
+    for name in pruner.names if context.thinnings else ():
+        try:
+            pruner.granularity(name).check(tuple(context.table[name].shape))
+        except SchedEngineError as error:
+            what = f"pruner {pruner.name!r}, {context.progress.moment}: {name}, since it was thinned: {error}"
+            raise SchedEngineError(f"{what}; cut before the network is thinned, or remove whole blocks") from error
 
 
 def _epochs(moment: Moment, steps_per_epoch: int) -> Fraction:

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from schedengine import weights
 from schedengine.policies.base import Context, Policy
+from schedengine.policies.pruning import check_tiles
 from schedengine.progress import Occasions, TimeField
 from schedengine.pruners.bound import BoundPruner
 from schedengine.registry import SPEC
@@ -101,6 +102,7 @@ class RewindPolicy(Policy):
         key = f"{self.spec.seed}/{number}"
         if self.spec.shuffle == "masks":
             for pruner in self.pruners:
+                check_tiles(pruner, context)
                 pruner.shuffle_(context.masks, key)
         snapshot = self._snapshot(context, key)
         if snapshot is not None:

@@ -1,11 +1,17 @@
 """Pruners: criterion x granularity x allocation x ramp (or threshold) x update x what becomes of pruned weights.
 
-    pruner.py        the axes as a file writes them: `Pruner`, a frozen spec
-    updates.py       how a new selection meets the old one: shrink, reselect, splice
-    thresholds.py    what a score must exceed, where a pruner thresholds instead of ranking: absolute, std, spread,
-                     rising
-    cutting.py       one cut: from weights and a target to masks
-    bound.py         a pruner on a model: its parameters, its state, its cuts verified
+    pruner.py          the axes as a file writes them: `Pruner`, a frozen spec
+    updates.py         how a new selection meets the old one: shrink, reselect, splice
+    thresholds.py      what a score must exceed, where a pruner thresholds instead of ranking: absolute, std, spread,
+                       rising
+    aim.py             what a cut asks for, as far as shapes and time tell
+    cutting.py         one cut: from weights and a target to masks
+    census.py          what a sparsity counts: groups as they were before any thinning
+    effects.py         whether a cut did what was asked, and left enough
+    reconstruction.py  the weights that stay, so that outputs stay what they were
+    impact.py          what a cut took from the network, in norms
+    cut.py             the record of a cut
+    bound.py           a pruner on a model: its parameters, its state, its cuts
 
 When a pruner acts is not said here but in ``policies/``; masks are applied in ``masks.py`` only.
 """

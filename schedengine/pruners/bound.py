@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -15,23 +13,25 @@ from torch import Tensor
 from schedengine.criteria.base import NOTHING, Facts, Need
 from schedengine.criteria.samples import check_sampled
 from schedengine.errors import EffectError, EffectWarning, Problem, SchedEngineError, ScheduleError
-from schedengine.granularity import GRANULARITIES, Element, Granularity, Keep
+from schedengine.granularity import GRANULARITIES, Granularity
 from schedengine.masks import Applied, MaskStore
 from schedengine.progress import Progress
+from schedengine.pruners.aim import Aim, aim_of, zeros_in_groups
+from schedengine.pruners.census import Census
+from schedengine.pruners.cut import Cut
 from schedengine.pruners.cutting import Layer, Verdict, by_level, by_limit, by_total, reachable
-from schedengine.pruners.impact import Gauge, Impact
+from schedengine.pruners.effects import misses, remnants
+from schedengine.pruners.impact import Gauge
 from schedengine.pruners.pruner import Pruner
 from schedengine.pruners.reconstruction import reconstructed
 from schedengine.pruners.thresholds import AT_ONCE, Pace
 from schedengine.selection import ParameterTable
-from schedengine.sparsity.allocation import Allocation, Global, Shapes
+from schedengine.sparsity.allocation import Shapes
 from schedengine.weights import order
 
 logger = logging.getLogger(__name__)
 NEGLIGIBLE = 0.01
 """Share of the weights by which protected groups may keep a target from being reached without a word."""
-MANY = 8
-"""Groups that a parameter must have had for it to be told when next to none of them are left."""
 
 _LACKS: dict[Need, str] = {
     "gradient": "has no gradient; cut after the first step, and set gradients to None or 0 before backward() only",
@@ -40,66 +40,6 @@ _LACKS: dict[Need, str] = {
     "activations": "has no statistics of its outputs; cut after the first epoch, or pass data to bind()",
     "inputs": "has no samples of its inputs; cut after the first epoch, or pass data to bind()",
 }
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What one cut did: the record of an event, kept for reports.
-
-    Args:
-        pruner: its name in the schedule.
-        epoch, step: when; step None at the beginning of the epoch.
-        number, count: the ``number``-th of ``count`` cuts of this pruner.
-        target: fraction of the selected weights that was asked to be gone; None where a limit decides.
-        asked: the same as a count of weights; None likewise.
-        removed: weights that this pruner's masks remove after the cut.
-        weights: all weights that this pruner selected, before any thinning (with ``counted: current``, those there).
-        is_end: at the end of the epoch, after its evaluation.
-        impact: what it took from the network, in norms.
-    """
-
-    pruner: str
-    epoch: int
-    step: int | None
-    number: int
-    count: int
-    target: float | None
-    asked: int | None
-    removed: int
-    weights: int
-    is_end: bool
-    impact: Impact
-
-    def at_step(self, steps_per_epoch: int) -> int:
-        """The step of the run that it comes before."""
-        return (self.epoch + self.is_end) * steps_per_epoch + (self.step or 0)
-
-    @property
-    def achieved(self) -> float:
-        """Fraction of the selected weights that is gone."""
-        return self.removed / self.weights
-
-    def plain(self) -> dict[str, Any]:
-        """For a state dict."""
-        return asdict(self)
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Cut:
-        """Read what ``plain`` gave."""
-        return cls(**{**plain, "impact": Impact(**plain["impact"])})
-
-
-@dataclass(frozen=True)
-class Aim:
-    """What one cut asks for, as far as shapes and time tell.
-
-    Args:
-        total: fraction of the selected weights that is to be gone.
-        levels: the same of each parameter; None where one order over all of them decides.
-    """
-
-    total: float
-    levels: dict[str, float] | None
 
 
 class BoundPruner:
@@ -138,7 +78,7 @@ class BoundPruner:
         self._told: set[str] = set()
         self._measured: dict[str, tuple[float, ...]] = {}
         self._zeros: dict[str, int] | None = None
-        self._counts: dict[str, tuple[int, int]] = {}
+        self._census = Census(spec)
 
     def cut_(
         self,
@@ -194,7 +134,7 @@ class BoundPruner:
             masks.apply_()
         if optimizer is not None and self.spec.momentum != "keep":
             masks.mask_optimizer_state_(optimizer, self.names, reset=self.spec.momentum == "reset")
-        weights, gone = self._tally(layers, groups)
+        tally = self._census.tally(layers, groups)
         cut = Cut(
             self.name,
             progress.epoch,
@@ -202,47 +142,21 @@ class BoundPruner:
             number,
             count,
             target,
-            None if verdict.total is None or self._counts_groups else verdict.total + weights[1],
-            gone,
-            weights[0],
+            None if verdict.total is None or self._census.is_of_groups else verdict.total + tally.thinned,
+            tally.gone,
+            tally.weights,
             is_end,
             impact,
         )
         self._note(cut)
         return cut
 
-    @property
-    def _counts_groups(self) -> bool:
-        """Whether its target is of groups, whatever their size."""
-        return isinstance(self.spec.allocation, Global) and self.spec.allocation.count == "groups"
-
-    def _before(self, layer: Layer) -> tuple[int, int]:
-        """A layer's groups and the weights in each, as its sparsity counts them: before any thinning."""
-        return layer.counts if self.spec.counted == "current" else self._counts[layer.name]
-
-    def _tally(self, layers: list[Layer], groups: Mapping[str, int]) -> tuple[tuple[int, int], int]:
-        """Weights in all, those among them that thinning has taken, and those that are gone with it."""
-        weights = thinned = gone = 0
-        for layer in layers:
-            before, size = self._before(layer)
-            weights += before * size
-            thinned += (before - layer.counts[0]) * size
-            gone += (before - layer.counts[0] + groups[layer.name]) * size
-        return (weights, thinned), gone
-
     def _warn_of_least(self, layers: list[Layer], removed: Mapping[str, int]) -> None:
-        """Say of which parameters one ranking has left next to no filters: the network may hang on them."""
-        if not isinstance(self.spec.allocation, Allocation) or self.spec.allocation.scope != "global":
-            return
-        if self.spec.sparsity is None or isinstance(self.spec.granularity, Element):
-            return
-        left = {layer.name: layer.counts[0] - removed[layer.name] for layer in layers}
-        few = [layer for layer in layers if left[layer.name] <= max(1, self.spec.min_keep) < layer.counts[0] / MANY]
-        for layer in few:
-            if layer.name not in self._told:
-                self._told.add(layer.name)
+        for name, (left, groups) in remnants(self.spec, layers, removed).items():
+            if name not in self._told:
+                self._told.add(name)
                 warnings.warn(
-                    f"pruner {self.name!r}: {layer.name} has {left[layer.name]} of its {layer.counts[0]} groups left; "
+                    f"pruner {self.name!r}: {name} has {left} of its {groups} groups left; "
                     "one ranking over all parameters took the others: raise min_keep, or use 'allocation: uniform'",
                     EffectWarning,
                     stacklevel=2,
@@ -299,7 +213,7 @@ class BoundPruner:
     def counts(self, shapes: Shapes) -> dict[str, tuple[int, int]]:
         """Of each parameter, its groups and what each counts for: its weights, or 1 where groups are counted."""
         found = {name: self.granularity(name) for name in shapes}
-        sizes = {name: 1 if self._counts_groups else found[name].size(shape) for name, shape in shapes.items()}
+        sizes = {name: 1 if self._census.is_of_groups else found[name].size(shape) for name, shape in shapes.items()}
         return {name: (found[name].groups(shape), sizes[name]) for name, shape in shapes.items()}
 
     def shapes(self, table: ParameterTable) -> dict[str, tuple[int, ...]]:
@@ -309,41 +223,16 @@ class BoundPruner:
     def aim(
         self, shapes: Shapes, number: int, count: int, zeros: Mapping[str, int] | None = None, key: str = ""
     ) -> Aim | None:
-        """What a cut asks for; needs no values. None where a limit on the scores decides.
-
-        Args:
-            shapes: of its parameters.
-            number, count: the ``number``-th of ``count`` cuts, or moves of the target.
-            zeros: of each parameter before the first cut, which targets never go below; None for a dense start.
-            key: names the event, for a target that is drawn.
-
-        Raises:
-            SchedEngineError: the ramp does not fit this many cuts, or the allocation cannot share the target.
-        """
-        ramp, allocation = self.spec.sparsity, self.spec.allocation
-        if isinstance(self.spec.granularity, Keep):
-            share = self.spec.granularity.sparsity
-            return Aim(share, dict.fromkeys(shapes, share))
-        if ramp is None:
-            return None
-        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-        gone = dict.fromkeys(shapes, 0) if zeros is None else zeros
-        if self.by_name is not None:
-            levels = {
-                name: ramp.at(number, count, to=level, start=gone[name] / sizes[name], key=f"{key or number}/{name}")
-                for name, level in self.by_name.items()
-            }
-            return Aim(sum(levels[name] * sizes[name] for name in sizes) / sum(sizes.values()), levels)
-        assert isinstance(allocation, Allocation)
-        total = ramp.at(number, count, start=sum(gone.values()) / sum(sizes.values()), key=key)
-        return Aim(total, None if allocation.scope == "global" else allocation.levels(shapes, total))
+        """What a cut asks for, see ``aim_of``; needs no values. None where a limit on the scores decides."""
+        return aim_of(self.spec, self.by_name, shapes, number, count, zeros, key)
 
     def first_zeros(self, weights: Mapping[str, Tensor]) -> dict[str, int]:
         """Zeros of each parameter before the first cut, which targets of nested masks never go below; remembered."""
         if self._zeros is None:
             nested = self.spec.update.removed(torch.ones(1, dtype=torch.bool)) is not None
             self._zeros = {
-                name: _zeros(weight, self.granularity(name)) if nested else 0 for name, weight in weights.items()
+                name: zeros_in_groups(weight, self.granularity(name)) if nested else 0
+                for name, weight in weights.items()
             }
         return self._zeros
 
@@ -436,16 +325,8 @@ class BoundPruner:
             groups,
             NOTHING if facts is None else facts[name],
             self.joint.get(name),
-            self._unit(name, masks.weight(name), granularity),
+            self._census.unit(name, tuple(masks.weight(name).shape), granularity),
         )
-
-    def _unit(self, name: str, weight: Tensor, granularity: Granularity) -> int | None:
-        """What a group counts for; looks at the layer's size at the first cut."""
-        shape = tuple(weight.shape)
-        before = self._counts.setdefault(name, (granularity.groups(shape), granularity.size(shape)))
-        if self._counts_groups:
-            return 1
-        return None if self.spec.counted == "current" else before[1]
 
     def _decide(
         self, layers: list[Layer], number: int, count: int, pace: Pace, key: str
@@ -456,12 +337,8 @@ class BoundPruner:
         aim = self.aim(shapes, number, count, self.first_zeros({layer.name: layer.weight for layer in layers}), key)
         assert aim is not None
         if aim.levels is None:
-            before = sum(self._before(layer)[0] * layer.worth for layer in layers)
-            now = sum(layer.counts[0] * layer.worth for layer in layers)
-            return aim.total, by_total(self.spec, layers, _of_current(aim.total, before, now))
-        levels = {
-            layer.name: _of_current(aim.levels[layer.name], self._before(layer)[0], layer.counts[0]) for layer in layers
-        }
+            return aim.total, by_total(self.spec, layers, self._census.total(layers, aim.total))
+        levels = {layer.name: self._census.level(layer, aim.levels[layer.name]) for layer in layers}
         return aim.total, by_level(self.spec, layers, levels)
 
     def _limits(self, layers: list[Layer], pace: Pace) -> dict[str, float]:
@@ -483,15 +360,7 @@ class BoundPruner:
         }
 
     def _verify(self, verdict: Verdict, removed: Mapping[str, int], progress: Progress) -> None:
-        """The count removed against the count that the rule asked. With ``ties: all``, more may go."""
-        wrong = []
-        for name, asked in (verdict.asked or {}).items():
-            if removed[name] != asked and not (self.spec.ties == "all" and removed[name] > asked > 0):
-                wrong.append(f"{name}: {removed[name]:,} of {asked:,} weights are gone")
-        if verdict.asked is None and verdict.total is not None:
-            total, exceeds = sum(removed.values()), self.spec.ties == "all"
-            if total < verdict.total - verdict.slack or (total > verdict.total and not exceeds):
-                wrong.append(f"{total:,} of {verdict.total:,} weights are gone")
+        wrong = misses(self.spec, verdict, removed)
         if wrong:
             self._miss(f"pruner {self.name!r}, {progress.moment}: " + "; ".join(wrong[:5]))
 
@@ -515,25 +384,13 @@ class BoundPruner:
         return {
             "measured": measured,
             "zeros": zeros,
-            "counts": {name: list(pair) for name, pair in self._counts.items()},
+            "counts": self._census.state_dict(),
             "is_released": self.is_released,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
         self._measured = {name: tuple(numbers) for name, numbers in state["measured"].items()}
-        self._counts = {name: (groups, size) for name, (groups, size) in state["counts"].items()}
+        self._census.load_state_dict(state["counts"])
         self._zeros = None if state["zeros"] is None else dict(state["zeros"])
         self.is_released = bool(state["is_released"])
-
-
-def _of_current(level: float, before: int, now: int) -> float:
-    """A fraction of what was there before any thinning as one of what is there now."""
-    return level if before == now else max(0.0, 1 - (1 - level) * before / now)
-
-
-def _zeros(weight: Tensor, granularity: Granularity) -> int:
-    """How many weights are 0 in groups that are 0. A parameter of zeros only was initialised so, and is not sparse."""
-    alive = granularity.group(weight != 0).any(dim=1)
-    zeros = (alive.numel() - int(alive.count_nonzero())) * granularity.size(tuple(weight.shape))
-    return zeros if zeros < weight.numel() else 0

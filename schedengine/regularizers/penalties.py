@@ -13,6 +13,8 @@ from schedengine.errors import SchedEngineError
 from schedengine.granularity import GRANULARITIES, Granularity
 from schedengine.registry import SPEC
 
+_HALF = (torch.float16, torch.bfloat16)
+
 
 class Penalty(ABC):
     """The axis: weights -> one scalar each."""
@@ -47,6 +49,8 @@ class L1(Penalty):
 
     def costs(self, weights: Sequence[Tensor], granularity: Granularity) -> Sequence[Tensor]:
         del granularity
+        if any(weight.dtype in _HALF for weight in weights):  # 65,504 is the largest number that a half holds
+            weights = [weight.float() if weight.dtype in _HALF else weight for weight in weights]
         return torch._foreach_norm(list(weights), 1)
 
 
@@ -56,7 +60,7 @@ class L2(Penalty):
 
     def costs(self, weights: Sequence[Tensor], granularity: Granularity) -> Sequence[Tensor]:
         del granularity
-        return [weight.square().sum() / 2 for weight in weights]
+        return [weight.to(_precise(weight)).square().sum() / 2 for weight in weights]
 
 
 @dataclass(frozen=True, config=SPEC)
@@ -68,7 +72,7 @@ class GroupLasso(Penalty):
     """
 
     def costs(self, weights: Sequence[Tensor], granularity: Granularity) -> Sequence[Tensor]:
-        return [torch.linalg.vector_norm(granularity.group(weight), dim=1).sum() for weight in weights]
+        return [_norms(granularity.group(weight)).sum() for weight in weights]
 
 
 @dataclass(frozen=True, config=SPEC)
@@ -96,10 +100,13 @@ class GroupVariance(Penalty):
 
 
 def _norms(groups: Tensor) -> Tensor:
-    """L2 norms; half precision could not hold the square of their variance."""
-    dtype = torch.promote_types(groups.dtype, torch.float32)
-    norms: Tensor = torch.linalg.vector_norm(groups, dim=1, dtype=dtype)
+    """L2 norms; half precision could hold neither their sum nor the square of their variance."""
+    norms: Tensor = torch.linalg.vector_norm(groups, dim=1, dtype=_precise(groups))
     return norms
+
+
+def _precise(weight: Tensor) -> torch.dtype:
+    return torch.promote_types(weight.dtype, torch.float32)
 
 
 def _inverse(variance: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """YAML <-> objects, both dialects of one language.
 
 source.py        text -> a tree of values with their places
-distiller.py     Distiller's dialect, rewritten into ours
+distiller/       Distiller's dialect, rewritten into ours
 fields.py        what a registered class says of its keys
 reader.py        tree -> objects; every problem with its place
 writer.py        objects -> plain values
@@ -12,7 +12,7 @@ bind.py          a schedule on a model -> PruningScheduler
 tracing.py       what hangs on how the network's layers are connected
 retraining.py    what a file with retraining rates and rewinding must have
 budget.py        a schedule in another number of epochs
-convert.py       version 1 text -> version 2 text, comments kept
+convert/         version 1 text -> version 2 text, comments kept
 describe.py      docstrings as data
 json_schema.py   the language as a JSON Schema
 """

@@ -288,7 +288,17 @@ class _Binder:
         assert inputs is not None  # a problem otherwise, and no policies are made
         lenient = self.schedule.effects == "warn"
         reasons = [one.known_shortfall for one in self.regularizers.values()]
-        return ThinPolicy(policy.thin, own, inputs, follows=policy is first, lenient=lenient, reasons=reasons)
+        releases = any(one.release is not None for one in self.schedule.policies)
+        return ThinPolicy(
+            policy.thin,
+            own,
+            inputs,
+            follows=policy is first,
+            revives=releases or any(one.spec.pruned in ("hidden", "dense") for one in self.pruners.values()),
+            passing=[name for name, one in self.pruners.items() if one.spec.lasts == "step"],
+            lenient=lenient,
+            reasons=reasons,
+        )
 
     def _pruning(
         self, policy: Policy, own: Occasions, pruner: BoundPruner, occasions: list[Occasions]

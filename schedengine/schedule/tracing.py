@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,10 +12,10 @@ from torch import nn
 from schedengine.criteria.followers import following_norms
 from schedengine.criteria.gradient import Gradient
 from schedengine.criteria.passes import bare
-from schedengine.errors import Problem, SchedEngineError, ScheduleError
+from schedengine.errors import Problem, SchedEngineError, ScheduleError, ScheduleWarning
 from schedengine.export.check import check
 from schedengine.export.forward import Inputs, changed
-from schedengine.export.joined import joined
+from schedengine.export.joined import joined, stranded
 from schedengine.export.thin import What
 from schedengine.granularity import Channel, Column, Filter, Granularity, Row, oriented
 from schedengine.policies.thinning import Thin
@@ -129,18 +130,37 @@ class Tracing:
         """
         inputs = self.inputs(thin)
         if inputs is None:
-            what = "needs an example of the network's inputs: pass example_inputs to bind(), or write "
-            raise SchedEngineError(what + "'thin: {what: all, input: [3, 32, 32]}'")
-        if isinstance(self._model, nn.parallel.DistributedDataParallel):
+            raise SchedEngineError(
+                "needs an example of the network's inputs: pass example_inputs to bind() (on the command line: --input "
+                f"CxHxW), or write 'thin: {{what: {thin.what}, input: [C, H, W]}}'"
+            )
+        if any(isinstance(one, nn.parallel.DistributedDataParallel) for one in self._model.modules()):
             what = "DistributedDataParallel keeps buffers of the old sizes"
             raise SchedEngineError(f"{what}; thin in a process of its own, with `schedengine export --thin`")
         structures = self._structures(bound)
         if thin.what != "all" and structures and thin.what not in structures and not self._is_lenient:
             other = next(iter(structures))
             raise SchedEngineError(f"removes {thin.what}, and what becomes zero are {other}; write '{other}', or 'all'")
+        if not self._is_lenient:
+            self._warn_of_stranded(inputs, structures.get("filters", []), bound)
         for what, names in structures.items():
             # Distiller's files regularise the channels of the first layer too, which are those of the images.
             check(bare(self._model), inputs, names, what=what, passes_ends=self._is_lenient)
+
+    def _warn_of_stranded(
+        self, inputs: Inputs, names: list[str], bound: Sequence[BoundPruner | BoundRegularizer]
+    ) -> None:
+        """Say which filters will be zero and stay, because another layer keeps their channels."""
+        joint = {name: first for one in bound if isinstance(one, BoundPruner) for name, first in one.joint.items()}
+        for one, other, is_pruned in stranded(bare(self._model), inputs, names, joint) if names else ():
+            what = f"{one} and {other} write the same channels, and "
+            what += "each loses filters of its own choice" if is_pruned else "only the first loses filters"
+            advice = "'together: joined' makes them lose the same ones"
+            warnings.warn(
+                f"thin: {what}: what is zero in one alone stays; {'' if is_pruned else 'select both, and '}{advice}",
+                ScheduleWarning,
+                stacklevel=2,
+            )
 
     def _structures(self, bound: Sequence[BoundPruner | BoundRegularizer]) -> dict[What, list[str]]:
         """Parameters of which whole filters, or whole channels, may become zero."""

@@ -20,7 +20,7 @@ from torch import nn
 
 from schedengine.policies.rewind import RewindPolicy
 from schedengine.progress import Occasions, Progress
-from schedengine.pruners.bound import Cut
+from schedengine.pruners.cut import Cut
 from schedengine.pruners.impact import Impact, joint
 from schedengine.training.evaluate import Evaluation
 from schedengine.training.session import Session

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from schedengine.errors import CheckpointError, ModelError, SchedEngineError
-from schedengine.export.pruned import HEADER, load_
+from schedengine.export.pruned import HEADER, load_, manifest
 from schedengine.lr.retraining import Retraining
 from schedengine.lr.shapes import Shape
 from schedengine.lr.trace import NOTE
@@ -40,6 +40,7 @@ from schedengine.zoo.factory import import_plugins
 from schedengine.zoo.loader import Loader
 from schedengine.zoo.models import build_model
 from schedengine.zoo.splits import SplitName
+from schedengine.zoo.weights import read_notes
 
 
 @dataclass
@@ -72,6 +73,8 @@ class Session:
         self.selected = {name for pruner in self.scheduler.pruners.values() for name in pruner.names}
         self.sizes = {name: self.table[name].numel() for name in self.table.names}
         self._spans = Timeline.of(self.schedule, self.epochs).spans
+        weights = self.settings.weights
+        self._begins_thinned = weights is not None and HEADER in read_notes(weights)
 
     @classmethod
     def of(cls, settings: Settings, schedule: Path) -> Session:
@@ -189,6 +192,8 @@ class Session:
     def notes(self) -> dict[str, str]:
         """For the header of a file of weights: the learning rates of their dense training, and sizes after thinning."""
         trace, shapes = self.scheduler.trace, self.scheduler.shapes
+        if shapes is None and self._begins_thinned:
+            shapes = manifest(self.model)
         noted = {} if trace is None else {NOTE: trace.to_text()}
         return noted if shapes is None else {**noted, HEADER: json.dumps(shapes)}
 

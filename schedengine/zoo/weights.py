@@ -174,6 +174,9 @@ def _own(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
 
 
+_THINNED = "  a network that was thinned is saved with schedengine.save_pruned, which notes its sizes"
+
+
 def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
     filled = {id(own[name]) for name in own if name in state}
     missing = [name for name in own if id(own[name]) not in filled and not name.endswith("num_batches_tracked")]
@@ -183,6 +186,7 @@ def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list
         *_listed("missing in the file", missing, lambda name: _nearest(name, unexpected)),
         *_listed("not in the model", unexpected, lambda name: _nearest(name, missing)),
         *_listed("misshapen", misshapen, lambda name: f": {_shape(state[name])} in the file, {_shape(own[name])} here"),
+        *([_THINNED] if misshapen else []),
     ]
 
 

@@ -145,3 +145,14 @@ def test_a_wrapped_model_lists_normalised_names() -> None:
 def test_one_parameter_alone_has_its_target_by_shapes() -> None:
     found = row(listed("a: {parameters: fc.weight, sparsity: 0.5}"), "fc.weight")
     assert (found["target"], found["decided"]) == (0.5, "by shapes")
+
+
+def test_a_pattern_says_itself_how_much_goes() -> None:
+    found = row(listed("a: {parameters: fc.weight, granularity: {keep: [2, 4]}}"), "fc.weight")
+    assert (found["target"], found["decided"]) == (0.5, "by shapes")
+
+
+def test_a_target_that_is_drawn_at_every_cut_is_not_shown_as_one_number() -> None:
+    drawn = "a: {parameters: fc.weight, sparsity: {ramp: random, from: 0.1, to: 0.9}, allocation: uniform}"
+    found = row(listed(drawn), "fc.weight")
+    assert math.isnan(found["target"]) and str(found["decided"]).startswith("drawn")  # type: ignore[arg-type]

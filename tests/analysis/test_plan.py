@@ -144,6 +144,11 @@ def test_one_parameter_alone_needs_no_ranking_between_parameters() -> None:
     assert layer(found, CONV)["decided"] == "not pruned"
 
 
+def test_where_groups_are_counted_what_is_left_are_weights_all_the_same() -> None:
+    axes = "{sparsity: 0.4, parameters: last, granularity: row, allocation: {global: {count: groups}}}"
+    assert layer(plan(pruning(axes), epochs=1), FC)["weights_left"] == 3 * 48  # two of five rows of 48
+
+
 def test_a_limit_is_left_to_the_weights() -> None:
     cut = plan(pruning("{threshold: {std: 0.5}}"), epochs=1).events.iloc[0]
     assert math.isnan(cut["target"]) and "decided by the weights" in cut["what"]

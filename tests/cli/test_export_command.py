@@ -62,7 +62,7 @@ def test_the_thinned_file_is_evaluated_like_any_other(pruned: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "x.safetensors"], "give --thin"),
+        (["--out", "x.safetensors"], "--thin is what it can do"),
         (["--out", "x.pt", "--thin"], "ends in .safetensors"),
     ],
 )
@@ -78,3 +78,8 @@ def test_single_zeros_make_nothing_faster(tmp_path: Path) -> None:
     save_weights(model, tmp_path / "w.safetensors", {})
     with pytest.raises(SchedEngineError, match="no filter is zero as a whole; 2,304 of .*granularity: filter"):
         run("--weights", tmp_path / "w.safetensors", "--thin", "--what", "filters", "--out", tmp_path / "o.safetensors")
+
+
+def test_a_file_that_is_there_is_not_written_over(pruned: Path) -> None:
+    with pytest.raises(SchedEngineError, match="is there already.*--force"):
+        run("--weights", pruned, "--thin", "--out", pruned, *QUICK)

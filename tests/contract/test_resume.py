@@ -106,6 +106,7 @@ def rewinding(at: Any = "cycle", **rewind: Any) -> dict[str, Any]:
 RULES = [name for name in LR_SCHEDULES.names() if issubclass(LR_SCHEDULES.get(name), Retraining)]
 SCHEDULES: dict[str, dict[str, Any]] = {
     **{f"criterion {name}": looking(name) for name in CRITERIA.names()},
+    "criterion gradient of the norm": looking({"gradient": {"of": "norm"}}),
     "criterion magnitude, folded": looking({"magnitude": {"folded": True}}),
     **{f"allocation {name}": pruning(allocation=name) for name in ALLOCATIONS.names() if name != "uniform_plus"},
     "allocation uniform_plus": pruning(allocation="uniform_plus", sparsity=0.3),

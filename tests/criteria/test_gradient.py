@@ -58,7 +58,8 @@ def test_of_a_filter_that_is_normalised_the_gradient_of_its_norm_is_taken() -> N
     assert of_weights.abs().max() < 1e-4  # the scale of a filter does not matter, but for eps
     norm = model[1]
     expected = (norm.weight * norm.weight.grad + norm.bias * norm.bias.grad).abs()  # type: ignore[operator]
-    found = Gradient(of="norm").scores(model[0].weight, Filter(), key="k", facts=Facts(norm=norm))  # type: ignore[arg-type]
+    facts = Facts(norm=norm, norm_gradients=(norm.weight.grad, norm.bias.grad))  # type: ignore[arg-type]
+    found = Gradient(of="norm").scores(model[0].weight, Filter(), key="k", facts=facts)  # type: ignore[arg-type]
     assert torch.allclose(found, expected)
 
 

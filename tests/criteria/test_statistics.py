@@ -176,3 +176,11 @@ def test_counting_never_waits_for_the_device() -> None:
         model(batch)
     assert observed.of("3.weight", 3).count == 2 and "aten::clamp_min" in operations.names
     assert not [name for name in operations.names if any(word in name for word in SYNCHRONISING)]
+
+
+def test_sums_that_were_loaded_to_another_device_follow_the_outputs() -> None:
+    statistics = Statistics()
+    state = [["0.weight", False, True, "meta", 3, torch.zeros(2, dtype=torch.int64), torch.zeros(2).double()]]
+    statistics.load_state_dict(state)
+    statistics.layer_ran("0.weight", nn.Linear(2, 2), torch.ones(1), torch.ones(4, 2, device="meta"))
+    assert statistics.state_dict()[0][4:5] == [7]

@@ -38,7 +38,7 @@ def test_the_file_is_safetensors_with_json_in_its_header(tmp_path: Path) -> None
     save_pruned(small_unet(), tmp_path / "small.safetensors")
     with safe_open(tmp_path / "small.safetensors", framework="pt") as opened:
         sizes = json.loads(opened.metadata()[HEADER])
-    assert sizes["modules"]["down"] == {"out_channels": 5, "in_channels": 3}
+    assert sizes["modules"]["down"] == {"groups": 1, "out_channels": 5, "in_channels": 3}
     assert sizes["shapes"]["down.weight"] == [5, 3, 3, 3]
 
 
@@ -91,3 +91,24 @@ def test_a_file_without_sizes_says_what_reads_it(tmp_path: Path) -> None:
         load_pruned(UNet, tmp_path / "dense.safetensors")
     with pytest.raises(ModelError, match="no such file"):
         load_pruned(UNet, tmp_path / "none.safetensors")
+
+
+def test_a_depthwise_convolution_with_one_channel_left_loads_with_one_group(tmp_path: Path) -> None:
+    """It looks like any other convolution then."""
+
+    def factory() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten(), nn.Linear(4 * 36, 2))
+
+    model, batch = factory(), torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        for layer in (model[0], model[1]):
+            layer.weight[1:], layer.bias[1:] = 0, 0
+    apply_(model, plan(model, batch), batch)
+    save_pruned(model, tmp_path / "one.safetensors")
+    assert torch.equal(load_pruned(factory, tmp_path / "one.safetensors")(batch), model(batch))
+
+
+def test_a_network_gets_its_sizes_in_its_own_memory_layout() -> None:
+    model = UNet().to(memory_format=torch.channels_last)
+    reshape_(model, manifest(small_unet()))
+    assert model.up.weight.is_contiguous(memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ from torch import nn
 
 from schedengine.errors import EffectError
 from schedengine.export.forward import run
-from schedengine.export.thin import plan, settle_, slice_like
+from schedengine.export.thin import plan, settle_
 from schedengine.zoo.models import build_model
 
 
@@ -179,8 +179,3 @@ def test_settling_is_all_that_thinning_changes() -> None:
     once = run(model, images())
     settle_(model, plan(model, images(), what="filters"))
     assert torch.equal(run(model, images())[0], once[0])
-
-
-def test_a_mask_is_sliced_like_its_weight() -> None:
-    mask = torch.tensor([[True, False], [False, True], [True, True]])
-    assert slice_like(mask, ((0, torch.tensor([0, 2])), (1, torch.tensor([1])))).tolist() == [[False], [True]]

@@ -11,7 +11,8 @@ from loops import batch, one_pruner, sgd, small_model, step_once, train
 from torch import Tensor, nn
 
 from schedengine import PruningScheduler
-from schedengine.errors import EffectError, EffectWarning, ScheduleError
+from schedengine.criteria.evidence import Evidence
+from schedengine.errors import EffectError, EffectWarning, SchedEngineError, ScheduleError
 from schedengine.pruners.bound import BoundPruner
 from schedengine.selection import ParameterTable
 
@@ -241,3 +242,28 @@ def test_statistics_are_taken_for_outputs_only() -> None:
     pruner = BoundPruner("p", schedule.pruners["p"], [CONV], None, lenient=False)
     with pytest.raises(ScheduleError, match=r"criterion: 0.weight: it scores the outputs of a layer.*use granularity"):
         pruner.check_layers(ParameterTable(small_model()))
+
+
+def test_gradients_of_the_norm_that_were_set_to_0_are_no_gradients() -> None:
+    model = small_model()
+    scheduler = bound({"gradient": {"of": "norm"}}, model)
+    optimizer = sgd(model)
+    train(scheduler, model, optimizer, epochs=range(1))
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        parameter.grad.zero_()
+    with pytest.raises(SchedEngineError, match="set gradients to None or 0 before backward"):
+        scheduler.on_epoch_begin(1)
+
+
+def test_samples_of_a_layer_that_was_thinned_since_are_none() -> None:
+    """Of the old channels: they fit its weight no more."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    evidence = Evidence(["2.weight"], frozenset({"inputs"}), 1)
+    evidence.watch_(model, ParameterTable(model))
+    model(torch.rand(30, 4))
+    facts = evidence.facts(model, ParameterTable(model), None, None)
+    assert facts is not None and facts["2.weight"].inputs is not None
+    model[2].weight = nn.Parameter(torch.ones(3, 2))
+    facts = evidence.facts(model, ParameterTable(model), None, None)
+    assert facts is not None and facts["2.weight"].inputs is None

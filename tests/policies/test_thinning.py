@@ -11,7 +11,7 @@ from loops import sgd, step_once, train
 from torch import Tensor, nn
 
 from schedengine import EffectError, PruningScheduler, ScheduleError, dump, load_schedule
-from schedengine.errors import ScheduleWarning
+from schedengine.errors import SchedEngineError, ScheduleWarning
 from schedengine.schedule.document import Schedule
 from schedengine.zoo.models import build_model
 
@@ -254,3 +254,153 @@ policies:
     }
     with pytest.raises(ScheduleError, match="they are the network's inputs"):
         load_schedule(text_2).bind(model, epochs=1, example_inputs=torch.zeros(1, 1, 28, 28))
+
+
+KEEPING = {"pruner": "q", "at": 3}
+AT_LAST = {"thin": "filters", "at": 3}
+
+
+def with_another(first: dict[str, Any], *policies: dict[str, Any]) -> Schedule:
+    """A pruner ``p`` of the first convolution, and ``q`` of the second, before a thinning at epoch 3."""
+    filters = {"granularity": "filter", "allocation": "uniform", "sparsity": 0.5}
+    pruners = {"p": {**filters, "parameters": "0.weight", **first}, "q": {**filters, "parameters": "3.weight"}}
+    return load_schedule({"version": 2, "pruners": pruners, "policies": [*policies, KEEPING, AT_LAST]})
+
+
+def test_released_filters_have_their_shifts_back() -> None:
+    """Masked for good, a filter that is 0 behind a ReLU would never train again."""
+    model = network()
+    begun = model[1].bias.detach().clone()
+    made = with_another({}, {"pruner": "p", "at": "start"}, {"release": "p", "at": 1})
+    optimizer = sgd(model, lr=0.0)
+    scheduler = made.bind(model, optimizer, epochs=4, example_inputs=INPUTS)
+    train(scheduler, model, optimizer, epochs=range(2))
+    assert scheduler.masks.names == [] and torch.equal(model[1].bias.detach(), begun)
+
+
+DROPPED = {"criterion": "random", "draw": "bernoulli", "update": "reselect", "pruned": "dense", "lasts": "step"}
+
+
+def test_filters_that_are_dropped_for_a_step_keep_their_shifts_and_are_never_removed() -> None:
+    model = network()
+    begun = model[1].bias.detach().clone()
+    made = with_another(DROPPED, {"pruner": "p", "during": "run", "every": "1st"})
+    optimizer = sgd(model, lr=0.0)
+    scheduler = made.bind(model, optimizer, epochs=4, steps_per_epoch=4, example_inputs=INPUTS)
+    train(scheduler, model, optimizer)
+    assert len(model[0].weight) == 6 and len(model[3].weight) == 2
+    assert torch.equal(model[1].bias.detach(), begun)
+
+
+def test_filters_whose_values_are_kept_come_back_with_their_shifts() -> None:
+    made = schedule({"pruner": "p", "at": [0, 1]}, {"thin": "filters", "at": "end"}, pruned="dense", update="reselect")
+    model = network()
+    begun = model[1].bias.detach().clone()
+    _, scheduler = bound(made, model)
+    scheduler.on_epoch_begin(0)
+    dead = model[1].bias.detach() == 0
+    assert int(dead.sum()) == 3
+    with torch.no_grad():  # those that stay are now the smallest
+        scheduler.masks.fill_("0.weight", scheduler.masks.weight("0.weight") * (1 + 99 * dead.view(-1, 1, 1, 1)))
+    scheduler.on_epoch_begin(1)
+    assert torch.equal(model[1].bias.detach(), begun * dead)
+
+
+def test_a_filter_that_no_mask_holds_keeps_its_shift() -> None:
+    """It may be 0 because it begins so, or for a moment below a regularizer's threshold, and grow."""
+    model = network()
+    nn.init.zeros_(model[0].weight[4])
+    _, scheduler = bound(schedule({"pruner": "p", "at": 0}, {"thin": "filters", "at": "end"}, sparsity=0.0), model)
+    scheduler.on_epoch_begin(0)
+    assert float(model[1].bias.detach()[4]) > 0
+
+
+def test_a_cut_that_a_run_was_stopped_after_is_followed_when_it_goes_on() -> None:
+    """One at the end of an epoch, after the policy that thins has had its turn."""
+    phases = [{"name": "first", "epochs": 1}, {"name": "second", "epochs": 1}]
+    policies = [{"thin": "filters", "at": {"end": "second"}}, {"pruner": "p", "at": {"end": "first"}}]
+    pruner = {"parameters": "0.weight", "granularity": "filter", "allocation": "uniform", "sparsity": 0.5}
+    made = load_schedule({"version": 2, "phases": phases, "pruners": {"p": pruner}, "policies": policies})
+    first = network()
+    optimizer = sgd(first)
+    scheduler = made.bind(first, optimizer, example_inputs=INPUTS)
+    train(scheduler, first, optimizer, epochs=range(1))
+    assert int((first[1].bias == 0).sum()) == 0
+    second = network(seed=1)
+    resumed = made.bind(second, sgd(second), example_inputs=INPUTS)
+    resumed.load_state_dict(scheduler.state_dict())
+    second.load_state_dict(first.state_dict())
+    resumed.on_epoch_begin(1)
+    assert int((second[1].bias == 0).sum()) == 3
+
+
+def test_channels_stay_last_in_memory() -> None:
+    model = network().to(memory_format=torch.channels_last)
+    optimizer, scheduler = bound(schedule(), model)
+    train(scheduler, model, optimizer)
+    weight = model[3].weight
+    for one in (weight, optimizer.state[weight]["momentum_buffer"]):
+        assert one.shape == (2, 3, 3, 3) and one.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_blocks_that_thinning_has_broken_are_an_error_that_says_so() -> None:
+    axes = {"parameters": "0.weight", "granularity": {"block": [2]}, "allocation": "uniform", "sparsity": 0.3}
+    filters = {"parameters": "0.weight", "granularity": "filter", "allocation": "uniform", "sparsity": 0.5}
+    policies = [{"pruner": "f", "at": 0}, {"thin": "filters", "at": 1}, {"pruner": "b", "at": 2}]
+    model = network()
+    made = load_schedule({"version": 2, "pruners": {"f": filters, "b": axes}, "policies": policies})
+    optimizer, scheduler = bound(made, model)
+    with pytest.raises(SchedEngineError, match=r"pruner 'b', epoch 2: 0\.weight, since it was thinned: .*\[2\]"):
+        train(scheduler, model, optimizer)
+
+
+def test_a_network_in_a_wrapper_of_a_wrapper_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Parallel(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+    monkeypatch.setattr(nn.parallel, "DistributedDataParallel", Parallel)
+    compiled = torch.compile(Parallel(network()), backend="eager")
+    with pytest.raises(ScheduleError, match="DistributedDataParallel keeps buffers"):
+        schedule().bind(compiled, epochs=4, example_inputs=INPUTS)
+
+
+def test_a_scheduler_that_takes_over_knows_the_sizes_too() -> None:
+    model = network()
+    optimizer, first = bound(schedule(), model)
+    train(first, model, optimizer)
+    _, second = bound(schedule({"pruner": "p", "at": "start"}), model)
+    second.take_over_(first, None)
+    fresh = network()
+    _, resumed = bound(schedule({"pruner": "p", "at": "start"}), fresh)
+    resumed.load_state_dict(second.state_dict())
+    assert [one.shape for one in fresh.parameters()] == [one.shape for one in model.parameters()]
+    assert len(resumed.thinnings) == 1
+
+
+def test_layers_that_keep_what_others_lose_are_told() -> None:
+    """Of what is added up, nothing can go that is not zero on both sides."""
+    model = build_model("resnet8_cifar")
+    thin = {"thin": "filters", "at": "start"}
+    alone = schedule({"pruner": "p", "at": "start"}, thin, parameters="layer1.0.conv2.weight")
+    inputs = torch.zeros(2, 3, 32, 32)
+    with pytest.warns(ScheduleWarning, match=r"layer1\.0\.conv2\.weight and conv1\.weight.*only the first"):
+        alone.bind(model, epochs=1, example_inputs=inputs)
+    both = schedule({"pruner": "p", "at": "start"}, thin, parameters=["conv1.weight", "layer1.0.conv2.weight"])
+    with pytest.warns(ScheduleWarning, match="each loses filters of its own choice"):
+        both.bind(model, epochs=1, example_inputs=inputs)
+
+
+def test_a_depthwise_convolution_loses_the_filters_of_the_layer_before() -> None:
+    """Ranked by itself, it would lose others, and the channels that work would be fewer than asked."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=8, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)
+    )
+    axes = {"parameters": ["0.weight", "2.weight"], "together": "joined"}
+    made = schedule({"pruner": "p", "at": "start"}, {"thin": "filters", "at": "start"}, **axes)
+    scheduler = made.bind(model, epochs=1, example_inputs=INPUTS)
+    scheduler.on_epoch_begin(0)
+    assert [tuple(model[number].weight.shape) for number in (0, 2, 4)] == [(4, 2, 1, 1), (4, 1, 3, 3), (3, 4, 1, 1)]
+    assert all(bool((model[number].weight.flatten(1) != 0).any(1).all()) for number in (0, 2))

@@ -10,7 +10,7 @@ from torch import nn
 from schedengine import PruningScheduler, load_schedule
 from schedengine.errors import SchedEngineError
 from schedengine.granularity import Channel, Row, Whole
-from schedengine.regularizers.penalties import GroupLasso, GroupVariance
+from schedengine.regularizers.penalties import L1, L2, GroupLasso, GroupVariance
 
 
 def bound(
@@ -149,3 +149,14 @@ def test_group_lasso_shrinks_filters_in_training() -> None:
     train(load_schedule(document).bind(model, optimizer, epochs=10), model, optimizer)
     after = float(model[0].weight.detach().flatten(1).norm(dim=1).sum())  # type: ignore[operator, union-attr]
     assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("penalty", "cost"), [(L1(), 2.0**18), (L2(), 2.0**17), (GroupLasso(), 2.0**17)])
+def test_penalties_of_half_precision_weights_are_added_up_in_single(
+    dtype: torch.dtype, penalty: Any, cost: float
+) -> None:
+    """2**16 rows of four ones: more than the largest number that a half holds, 65,504."""
+    weight = torch.ones(2**16, 4, dtype=dtype, requires_grad=True)
+    (found,) = penalty.costs([weight], Row())
+    assert float(found.detach()) == cost

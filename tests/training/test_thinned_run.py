@@ -58,6 +58,18 @@ def test_a_run_goes_on_after_thinning(start: Start, tmp_path: Path) -> None:
     assert found.keys() == whole.keys() and all(torch.equal(found[name], whole[name]) for name in whole)
 
 
+def test_a_run_that_begins_thinned_writes_weights_with_their_sizes(start: Start, tmp_path: Path) -> None:
+    folder, session = start(SCHEDULE)
+    train(folder, session)
+    (tmp_path / "run").rename(tmp_path / "first")
+    pruner = "pruners: {p: {sparsity: 0.1}}\npolicies: [{pruner: p, at: tune}]"
+    plain = f"version: 2\nphases: [{{name: tune, epochs: 1}}]\n{pruner}"
+    folder, session = start(plain, weights=str(tmp_path / "first" / "model.safetensors"))
+    train(folder, session)
+    network = load_pruned(lambda: _fresh(session), folder.path / "model.safetensors")
+    assert tuple(network.get_parameter("conv3.weight").shape) == (32, 16, 3, 3)
+
+
 def _fresh(session: Session) -> torch.nn.Module:
     from schedengine.zoo.models import build_model
 
