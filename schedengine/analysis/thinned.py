@@ -184,6 +184,8 @@ def _cost(
 
 
 def _repeated(inputs: Sequence[Tensor], batch: int) -> list[Tensor]:
+    if any(len(one) != 1 for one in inputs):  # texts: (length, 1), the examples along the second axis
+        return [one.expand(one.shape[0], batch, *one.shape[2:]).clone() for one in inputs]
     return [one.expand(batch, *one.shape[1:]).clone() for one in inputs]
 
 

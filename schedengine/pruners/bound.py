@@ -34,10 +34,12 @@ NEGLIGIBLE = 0.01
 """Share of the weights by which protected groups may keep a target from being reached without a word."""
 
 _LACKS: dict[Need, str] = {
-    "gradient": "has no gradient; cut after the first step, and set gradients to None or 0 before backward() only",
+    "gradient": "has no gradient; cut after the first step, or the first since a thinning, and set gradients to None or "
+    "0 before backward() only",
     "norm": "is followed by no batch normalisation that could be found; leave it out; if one follows it, cut after the "
     "first epoch, or pass example_inputs to bind()",
-    "activations": "has no statistics of its outputs; cut after the first epoch, or pass data to bind()",
+    "activations": "has no statistics of its outputs; cut after the first epoch, or pass data to bind(); a thinning "
+    "drops them, so cut an epoch after it",
     "inputs": "has no samples of its inputs; cut after the first epoch, or pass data to bind()",
 }
 
@@ -333,8 +335,8 @@ class BoundPruner:
     ) -> tuple[float | None, Verdict]:
         if self.spec.threshold is not None:
             return None, by_limit(self.spec, layers, self._limits(layers, pace))
-        shapes = {layer.name: tuple(layer.weight.shape) for layer in layers}
-        aim = self.aim(shapes, number, count, self.first_zeros({layer.name: layer.weight for layer in layers}), key)
+        zeros = self._census.zeros(layers, self.first_zeros({layer.name: layer.weight for layer in layers}))
+        aim = self.aim(self._census.shapes(layers), number, count, zeros, key)
         assert aim is not None
         if aim.levels is None:
             return aim.total, by_total(self.spec, layers, self._census.total(layers, aim.total))

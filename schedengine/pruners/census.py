@@ -38,6 +38,7 @@ class Census:
     def __init__(self, spec: Pruner) -> None:
         self._spec = spec
         self._first: dict[str, tuple[int, int]] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     @property
     def is_of_groups(self) -> bool:
@@ -47,9 +48,20 @@ class Census:
     def unit(self, name: str, shape: tuple[int, ...], granularity: Granularity) -> int | None:
         """What a group counts for, None for the weights that it has; the first call notes the parameter's size."""
         first = self._first.setdefault(name, (granularity.groups(shape), granularity.size(shape)))
+        self._shapes.setdefault(name, shape)
         if self.is_of_groups:
             return 1
         return None if self._spec.counted == "current" else first[1]
+
+    def shapes(self, layers: list[Layer]) -> dict[str, tuple[int, ...]]:
+        """Of which an aim is made: those before any thinning."""
+        now = {layer.name: tuple(layer.weight.shape) for layer in layers}
+        return now if self._spec.counted == "current" else {name: self._shapes[name] for name in now}
+
+    def zeros(self, layers: list[Layer], first: Mapping[str, int]) -> dict[str, int]:
+        """What was zero before the first cut, where it is of these shapes that an aim is made."""
+        shapes = self.shapes(layers)
+        return {name: zeros if shapes[name] == self._shapes[name] else 0 for name, zeros in first.items()}
 
     def before(self, layer: Layer) -> tuple[int, int]:
         """A layer's groups and the weights in each, before any thinning."""
@@ -80,12 +92,13 @@ class Census:
         return Tally(weights, thinned, gone)
 
     def state_dict(self) -> dict[str, list[int]]:
-        """Groups at the first cut and the weights in each, by parameter."""
-        return {name: list(pair) for name, pair in self._first.items()}
+        """Groups at the first cut, the weights in each, and the shape, by parameter."""
+        return {name: [*pair, *self._shapes[name]] for name, pair in self._first.items()}
 
     def load_state_dict(self, state: Mapping[str, list[int]]) -> None:
         """Restore what ``state_dict`` gave."""
-        self._first = {name: (groups, size) for name, (groups, size) in state.items()}
+        self._first = {name: (groups, size) for name, (groups, size, *_) in state.items()}
+        self._shapes = {name: tuple(shape) for name, (_, _, *shape) in state.items()}
 
 
 def _of_current(level: float, before: int, now: int) -> float:

@@ -106,6 +106,8 @@ class _Binder:
         self.course = Course(schedule, self.timeline, Fraction(self.earlier.epochs if self.earlier else 0))
         self.table = ParameterTable(model)
         self.tracing = Tracing(schedule, model, self.table, example_inputs)
+        self.is_followed = False
+        """Whether a policy that thins, the first that acts at all, masks what dead filters still say."""
         self.problems: list[Problem] = []
 
     def bind(self) -> PruningScheduler:
@@ -283,17 +285,17 @@ class _Binder:
 
     def _thinning(self, policy: Policy, own: Occasions) -> ThinPolicy:
         assert policy.thin is not None
-        first = next(one for one in self.schedule.policies if one.thin is not None)
         inputs = self.tracing.inputs(policy.thin)
         assert inputs is not None  # a problem otherwise, and no policies are made
         lenient = self.schedule.effects == "warn"
         reasons = [one.known_shortfall for one in self.regularizers.values()]
         releases = any(one.release is not None for one in self.schedule.policies)
+        follows, self.is_followed = not self.is_followed, True
         return ThinPolicy(
             policy.thin,
             own,
             inputs,
-            follows=policy is first,
+            follows=follows,
             revives=releases or any(one.spec.pruned in ("hidden", "dense") for one in self.pruners.values()),
             passing=[name for name, one in self.pruners.items() if one.spec.lasts == "step"],
             lenient=lenient,

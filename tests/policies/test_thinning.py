@@ -404,3 +404,18 @@ def test_a_depthwise_convolution_loses_the_filters_of_the_layer_before() -> None
     scheduler.on_epoch_begin(0)
     assert [tuple(model[number].weight.shape) for number in (0, 2, 4)] == [(4, 2, 1, 1), (4, 1, 3, 3), (3, 4, 1, 1)]
     assert all(bool((model[number].weight.flatten(1) != 0).any(1).all()) for number in (0, 2))
+
+
+def test_targets_are_made_of_the_shapes_before_any_thinning() -> None:
+    """From 2 of 6 filters zero to 0.6 in two steps: 0.467, then 0.6, with a thinning between them or without."""
+    targets = []
+    for at in (1, "end"):
+        model = network()
+        with torch.no_grad():
+            model[0].weight[:2] = 0  # type: ignore[index, operator]
+        policies = ({"pruner": "p", "at": [0, 2]}, {"thin": "filters", "at": at})
+        axes = {"parameters": "0.weight", "sparsity": {"ramp": "linear", "to": 0.6}}
+        optimizer, scheduler = bound(schedule(*policies, **axes), model)
+        train(scheduler, model, optimizer)
+        targets.append([cut.target for cut in scheduler.cuts])
+    assert targets[0] == targets[1] == pytest.approx([1 / 3 + (0.6 - 1 / 3) / 2, 0.6])
