@@ -34,8 +34,8 @@ NEGLIGIBLE = 0.01
 """Share of the weights by which protected groups may keep a target from being reached without a word."""
 
 _LACKS: dict[Need, str] = {
-    "gradient": "has no gradient; cut after the first step, or the first since a thinning, and set gradients to None or "
-    "0 before backward() only",
+    "gradient": "has no gradient; cut after the first step, or the first since a thinning, and set gradients to None "
+    "or 0 before backward() only",
     "norm": "is followed by no batch normalisation that could be found; leave it out; if one follows it, cut after the "
     "first epoch, or pass example_inputs to bind()",
     "activations": "has no statistics of its outputs; cut after the first epoch, or pass data to bind(); a thinning "
