@@ -19,17 +19,14 @@ from schedengine.analysis.greedy.schedule import schedule_text
 from schedengine.analysis.greedy.search import Rule, greedy
 from schedengine.analysis.sensitivity.asked import digest
 from schedengine.analysis.table_file import read_table, write_table
-from schedengine.errors import CheckpointError, DataError, ModelError, SchedEngineError, ScheduleError
+from schedengine.errors import CheckpointError, DataError, SchedEngineError, ScheduleError
 from schedengine.export.graph import dimensions
-from schedengine.export.pruned import load_
 from schedengine.reports.files import writing
 from schedengine.schedule.source import read
-from schedengine.training.compute import Compute, reseed
+from schedengine.training.compute import reseed
 from schedengine.training.evaluate import evaluate
-from schedengine.training.session import build
-from schedengine.training.trial import check_fits
-from schedengine.zoo.data import Data, load_data
-from schedengine.zoo.factory import import_plugins
+from schedengine.training.subject import open_trained
+from schedengine.zoo.data import Data
 from schedengine.zoo.loader import Images, Split
 from schedengine.zoo.seeds import generator
 
@@ -150,24 +147,8 @@ class _Subject:
     """What is searched, and how its networks are measured and trained."""
 
     def __init__(self, request: Request) -> None:
-        import_plugins(request.plugin)
-        self.request, self.compute = request, Compute()
-        whole = load_data(
-            request.data,
-            root=request.root,
-            download=request.download,
-            validation=request.validation,
-            seed=request.seed,
-            image_size=request.image_size,
-        )
-        reseed(request.seed, "model")
-        self.model = build(request.model, whole, request.classes)
-        if request.weights is not None:
-            load_(self.model, request.weights)
-        elif ":" not in request.model:
-            raise ModelError(f"--weights: {request.model} has fresh random weights, where no filter matters; give some")
-        self.compute.place_(self.model)
-        check_fits(self.model, request.model, whole, request.data, request.classes, self.compute)
+        self.request = request
+        self.model, whole, self.compute = open_trained(request, "where no filter matters")
         self.data = self._with_fewer(whole)
         self.inputs = (torch.zeros(1, *whole.shape, device=self.compute.device),)
 

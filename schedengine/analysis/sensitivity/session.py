@@ -24,18 +24,14 @@ from schedengine.analysis.sensitivity.study import CSV, Folder, Study, Watch
 from schedengine.analysis.sensitivity.suggest import Suggestion, suggest_levels
 from schedengine.analysis.sensitivity.table import Swept, frame, write
 from schedengine.distributed.executors import run_local, run_ray
-from schedengine.errors import ModelError, SchedEngineError, ScheduleError
-from schedengine.export.pruned import load_
+from schedengine.errors import SchedEngineError, ScheduleError
 from schedengine.reports.canvas import save
 from schedengine.reports.sensitivity_figure import draw_sensitivity
 from schedengine.reports.sensitivity_page import page
 from schedengine.schedule.source import read
-from schedengine.training.compute import Compute, reseed
-from schedengine.training.session import build
-from schedengine.training.trial import check_fits
+from schedengine.training.subject import open_trained
 from schedengine.zoo.atomic import replacing
-from schedengine.zoo.data import Data, load_data
-from schedengine.zoo.factory import import_plugins
+from schedengine.zoo.data import Data
 from schedengine.zoo.loader import Loader, Split
 
 
@@ -134,25 +130,7 @@ def open_subject(request: Request) -> Subject:
     Raises:
         SchedEngineError: whatever does not exist, or does not fit together.
     """
-    import_plugins(request.plugin)
-    data = load_data(
-        request.data,
-        root=request.root,
-        download=request.download,
-        validation=request.validation,
-        seed=request.seed,
-        image_size=request.image_size,
-    )
-    reseed(request.seed, "model")
-    model, compute = build(request.model, data, request.classes), Compute()
-    if request.weights is not None:
-        load_(model, request.weights)
-    elif ":" not in request.model:
-        raise ModelError(
-            f"--weights: {request.model} has fresh random weights, whose sensitivity says nothing; give some"
-        )
-    compute.place_(model)
-    check_fits(model, request.model, data, request.data, request.classes, compute)
+    model, data, _ = open_trained(request, "whose sensitivity says nothing")
     return Subject(model, data)
 
 

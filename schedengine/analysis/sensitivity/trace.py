@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from schedengine.criteria.passes import bare
+
 
 @dataclass(frozen=True)
 class Traced:
@@ -52,12 +54,12 @@ def trace(model: nn.Module, images: Tensor) -> Traced:
     Raises:
         UntraceableError: neither way can.
     """
-    bare = _unwrapped(model)
+    network = bare(model)
     reasons = []
     for way in (_by_fx, _by_export):
         try:
             with _quiet():
-                return way(bare, images)
+                return way(network, images)
         except Exception as error:  # what models do while they are traced raises almost anything
             reasons.append(f"{way.__name__[4:]}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}")
     raise UntraceableError("; ".join(reasons))
@@ -74,16 +76,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        else:
-            return model
 
 
 def _by_fx(model: nn.Module, images: Tensor) -> Traced:
