@@ -18,24 +18,17 @@ benchmarks/results/retraining/NAME.csv (a row a run) and NAME_epochs.csv (a row 
 from __future__ import annotations
 
 import argparse
-import fcntl
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas
+from runner import DENSE, LOOP, Job, epochs_of, measured, part, run, write
 
 HERE = Path(__file__).parent
 SCHEDULES = HERE.parent / "schedules" / "retraining"
 RESULTS = HERE / "results" / "retraining"
 SEEDS = (0, 1, 2)
 RULES = ("allr", "llr", "layerwise_allr", "ft", "clr", "slr", "lrw")
-LOOP = ("--augment", "--batch-size", "128", "--amp", "bf16", "--channels-last")
 PEAK = """version: 2
 phases: [{{name: retrain, epochs: {budget}}}]
 trace: {{epochs: 30, lr: {{class: linear, from: 0.1}}}}
@@ -43,28 +36,6 @@ pruners: {{once: {{sparsity: {sparsity}}}}}
 lr_schedulers: {{retrain: {{{rate}}}}}
 policies: [{{pruner: once, at: retrain}}, {{lr_scheduler: retrain, during: retrain}}]
 """
-DENSE = """version: 2
-phases: [{name: dense, epochs: 20}]
-lr_schedulers: {dense: {class: linear, from: 0.1}}
-policies: [{lr_scheduler: dense, during: dense}]
-"""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training run.
-
-    Args:
-        name: of its folder.
-        text: of its schedule.
-        says: what its row in the table says beside what was measured.
-        options: of the command line.
-    """
-
-    name: str
-    text: str
-    says: dict[str, Any] = field(default_factory=dict)
-    options: tuple[str, ...] = ()
 
 
 def rules(arguments: argparse.Namespace) -> Iterator[Job]:
@@ -93,17 +64,17 @@ def peaks(arguments: argparse.Namespace) -> Iterator[Job]:
 
 
 def scratch(arguments: argparse.Namespace) -> Iterator[Job]:
-    data = ("--data", f"imagefolder:{part(arguments)}", "--model", "resnet8_cifar")
+    data = (*LOOP, "--data", f"imagefolder:{part(arguments.data, arguments.runs)}", "--model", "resnet8_cifar")
     for seed in SEEDS:
         says = {"method": "dense", "sparsity": 0.0, "budget": 20, "seed": seed}
-        yield Job(f"dense_{seed}", DENSE, says, (*data, "--seed", str(seed)))
+        yield Job(f"dense_{seed}", DENSE, says, data)
         for name in ("bimp", "bimp_layerwise", "gmp", "gmp_cyclic", "bimp_short"):
             text = (SCHEDULES / f"{name.removesuffix('_layerwise').removesuffix('_short')}.yaml").read_text()
             text = text.replace("class: ALLR", "class: LayerwiseALLR") if name == "bimp_layerwise" else text
             if name == "bimp_short":  # less dense training, longer cycles
                 text = text.replace("dense, epochs: 10", "dense, epochs: 5").replace("total: 10", "total: 15")
             says = {"method": name, "sparsity": 0.95, "budget": 20, "seed": seed}
-            yield Job(f"{name}_{seed}", text, says, (*data, "--seed", str(seed)))
+            yield Job(f"{name}_{seed}", text, says, data)
 
 
 EXPERIMENTS = {"rules": rules, "cycles": cycles, "peaks": peaks, "scratch": scratch}
@@ -112,66 +83,21 @@ EXPERIMENTS = {"rules": rules, "cycles": cycles, "peaks": peaks, "scratch": scra
 def _given(arguments: argparse.Namespace) -> tuple[str, ...]:
     if arguments.weights is None:
         raise SystemExit("this one starts from trained weights: --weights FILE")
-    return ("--data", arguments.data, "--model", "resnet20_cifar", "--weights", arguments.weights)
-
-
-def part(arguments: argparse.Namespace, images: int = 1000) -> Path:
-    """A folder with the first images of each class, as links, and all test images."""
-    whole = Path(arguments.data.removeprefix("imagefolder:")).resolve()
-    folder: Path = arguments.runs / f"part{images}"
-    for label in sorted((whole / "train").iterdir()):
-        (folder / "train" / label.name).mkdir(parents=True, exist_ok=True)
-        for image in sorted(label.iterdir())[:images]:
-            link = folder / "train" / label.name / image.name
-            if not link.exists():
-                link.symlink_to(image)
-    if not (folder / "test").exists():
-        (folder / "test").symlink_to(whole / "test")
-    return folder
-
-
-def run(job: Job, folder: Path) -> None:
-    """Train, or go on; nothing if another process is at it, or it is done."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        if (folder / "result.json").exists():
-            return
-        if (folder / "run.json").exists():
-            arguments: tuple[str, ...] = ("--resume",)
-        else:
-            (folder / "asked.yaml").write_text(job.text)
-            seed = () if "--seed" in job.options else ("--seed", str(job.says["seed"]))
-            arguments = ("--schedule", str(folder / "asked.yaml"), *LOOP, *job.options, *seed)
-        print(f"{job.name} ...", flush=True)
-        command = [sys.executable, "-m", "schedengine", "train", "--out", str(folder), *arguments]
-        environment = {"OMP_NUM_THREADS": "1", **os.environ, "OMP_WAIT_POLICY": "passive"}
-        with (folder / "log.txt").open("a") as log:
-            subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, env=environment)
+    return (*LOOP, "--data", arguments.data, "--model", "resnet20_cifar", "--weights", arguments.weights)
 
 
 def collect(name: str, jobs: list[Job], folder: Path) -> pandas.DataFrame:
     """One row a finished run, and one an epoch, into two CSV files."""
-    rows, epochs = [], []
-    for job in jobs:
-        path = folder / job.name
-        if not (path / "result.json").exists():
-            continue
-        result = json.loads((path / "result.json").read_text())
-        metrics = pandas.read_csv(path / "metrics.csv")
-        test = result["after"]["test"]
-        measured = {"achieved": result["sparsity"], "top1": test["top1"], "loss": test["loss"]}
-        rows.append({**job.says, **measured, "seconds": metrics["seconds"].sum().round(1)})
-        epochs.append(metrics.assign(run=job.name))
-    table = pandas.DataFrame(rows)
+    finished = [job for job in jobs if (folder / job.name / "result.json").exists()]
+    epochs = [epochs_of(job, folder / job.name) for job in finished]
+    rows = [
+        {**job.says, **measured(folder / job.name), "seconds": round(one["seconds"].sum(), 1)}
+        for job, one in zip(finished, epochs, strict=True)
+    ]
     if rows:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        table.to_csv(RESULTS / f"{name}.csv", index=False)
-        pandas.concat(epochs).round(6).to_csv(RESULTS / f"{name}_epochs.csv", index=False)
-    return table
+        write(pandas.DataFrame(rows), RESULTS / f"{name}.csv")
+        write(pandas.concat(epochs).round(6), RESULTS / f"{name}_epochs.csv")
+    return pandas.DataFrame(rows)
 
 
 def main() -> None:
