@@ -8,6 +8,9 @@ conjunction. What becomes of pruned weights is the mask's *mode*:
     dense     the forward pass sees 0; the kept value trains on, with the gradient taken at the pruned point
     forward   set to 0 before every forward pass, left to the optimizer after it (Distiller's `mask_on_forward_only`)
 
+Where a pruner learns what goes, it has *gates* instead of masks until they are folded: parameters show what the gates
+make of kept weights, and the optimizer is given the kept weights with their own gradients.
+
 Between updates the model always shows its pruned weights (but in mode ``forward``), so that an evaluation sees what
 would be deployed. Per step, whatever the number of layers, one fused operation applies all masks of one dtype and
 device, two more swap the kept values in and out where a mode keeps them, one masks gradients where asked. None waits
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +50,34 @@ class Applied:
     rescale: bool = False
 
 
+class Gates(Protocol):
+    """What a pruner has learned instead of masks: see ``pruners.learned.Learned``."""
+
+    names: list[str]
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether training sees another weight than what is deployed."""
+
+    def show_(self, parameters: Sequence[Tensor], kept: Sequence[Tensor], *, in_training: bool) -> None:
+        """Write what the network computes with."""
+
+    def backward_(self, parameters: Sequence[Tensor], kept: Sequence[Tensor]) -> None:
+        """Turn gradients at what was shown into those of the kept weights."""
+
+    def guard_(self, kept: Sequence[Tensor]) -> None:
+        """Look at the weights that an update made."""
+
+    def follow_(self, parameter: Tensor) -> None:
+        """Be on the device that the parameters have moved to."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+
+
 @dataclass
 class _Group:
     """Parameters of one dtype and device, with their masks in that dtype."""
@@ -60,14 +91,18 @@ class MaskStore:
 
     Args:
         table: the model's parameters; looked up at every use.
+        gates: of those pruners that learn what goes, by their names; ``open_`` puts them in place.
     """
 
-    def __init__(self, table: ParameterTable) -> None:
+    def __init__(self, table: ParameterTable, gates: Mapping[str, Gates] | None = None) -> None:
         self._table = table
+        self._gates = dict(gates or {})
+        self._open: list[str] = []
         self._owned: dict[str, dict[str, Tensor]] = {}
         self._applied: dict[str, Applied] = {}
         self._masters: dict[str, Tensor] = {}
         self._groups: dict[str, list[_Group]] | None = None
+        self._forms: dict[str, Tensor] = {}
         self._kinds: list[tuple[Any, ...]] = []
         self.is_pending = False
         """Whether a mask was set that ``apply_`` has not applied yet."""
@@ -137,6 +172,25 @@ class MaskStore:
         self._count(owner)
 
     @torch.no_grad()
+    def renew_(self, owner: str, masks: Mapping[str, Tensor]) -> None:
+        """Replace a pruner's masks by others of the same parameters, treated as before; takes effect at ``apply_``.
+
+        Where it owns the only mask of each, one fused operation puts them in place; nothing is made anew.
+
+        Args:
+            masks: bool, of the parameters' shapes.
+        """
+        for name, mask in masks.items():
+            self._owned[name][owner] = mask
+        self.is_pending = True
+        self._count(owner)
+        is_alone = all(len(self._owned[name]) == 1 and not self._applied[name].rescale for name in masks)
+        if self._groups is not None and is_alone:
+            torch._foreach_copy_([self._forms[name] for name in masks], list(masks.values()))
+        else:
+            self._groups = None
+
+    @torch.no_grad()
     def drop_(self, owner: str) -> None:
         """Take one pruner's masks away: kept values show again, zeros stay 0 until the optimizer moves them."""
         for name in [name for name, owners in self._owned.items() if owner in owners]:
@@ -181,6 +235,44 @@ class MaskStore:
         self._applied[name] = applied
         self._groups = None
 
+    # --- learned gates -----------------------------------------------------------------------------------------------
+
+    def is_open(self, owner: str) -> bool:
+        """Whether a pruner's gates are in place."""
+        return owner in self._open
+
+    def open_(self, owner: str) -> None:
+        """Put learned gates in place: from now on the optimizer trains kept weights, and parameters show what is left.
+
+        Raises:
+            SchedEngineError: a parameter has masks already.
+        """
+        for name in self._gates[owner].names:
+            if name in self._owned or name in self._masters:
+                raise SchedEngineError(
+                    f"{name} is pruned already, and {owner!r} would learn what goes; prune with one of them"
+                )
+        self._masters |= {name: self._table[name].detach().clone() for name in self._gates[owner].names}
+        self._open.append(owner)
+        self._show_(owner)
+
+    @torch.no_grad()
+    def fold_(self, owner: str) -> None:
+        """Make what learned gates leave of the weights the weights themselves, and masks of the zeros."""
+        self._show_(owner)
+        self._open.remove(owner)
+        for name in self._gates[owner].names:
+            del self._masters[name]
+            self.set_(owner, name, self._table[name].detach() != 0)
+
+    def _show_(self, owner: str, *, in_training: bool = False) -> None:
+        gates = self._gates[owner]
+        gates.show_(*self._both(gates), in_training=in_training)
+
+    def _both(self, gates: Gates) -> tuple[list[Tensor], list[Tensor]]:
+        """Its parameters, and their kept weights."""
+        return [self._table[name] for name in gates.names], [self._masters[name] for name in gates.names]
+
     # --- one step ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -189,13 +281,18 @@ class MaskStore:
         self._give_kept_()
         for group in self._of("all"):
             torch._foreach_mul_(self._parameters(group), group.masks)
+        for owner in self._open:
+            self._show_(owner)
         self.is_pending = False
 
     @torch.no_grad()
     def before_forward_(self) -> None:
-        """Mask what mode ``forward`` leaves to the optimizer."""
+        """Mask what mode ``forward`` leaves to the optimizer, and show what gates that are soft let through."""
         for group in self._of("forward"):
             torch._foreach_mul_(self._parameters(group), group.masks)
+        for owner in self._open:
+            if self._gates[owner].is_soft:
+                self._show_(owner, in_training=True)
 
     @torch.no_grad()
     def before_update_(self) -> None:
@@ -205,6 +302,10 @@ class MaskStore:
             if pairs:
                 gradients, masks = zip(*pairs)
                 torch._foreach_mul_(list(gradients), list(masks))
+        for owner in self._open:
+            parameters, kept_weights = self._both(self._gates[owner])
+            self._gates[owner].backward_(parameters, kept_weights)
+            torch._foreach_copy_(parameters, kept_weights)
         self._give_kept_()
         self._is_updating = True
 
@@ -216,9 +317,10 @@ class MaskStore:
             SchedEngineError: the optimizer was not given the kept values first.
         """
         kept = self._of("kept")
-        if kept and not self._is_updating:
+        if (kept or self._open) and not self._is_updating:
+            name = kept[0].names[0] if kept else self._gates[self._open[0]].names[0]
             raise SchedEngineError(
-                f"{kept[0].names[0]}: its pruned weights are kept (hidden or dense), and before_parameter_optimization "
+                f"{name}: its pruned weights are kept (hidden, dense or learned), and before_parameter_optimization "
                 "was not called before on_minibatch_end; call it between backward() and the optimizer's step"
             )
         self._is_updating = False
@@ -226,6 +328,11 @@ class MaskStore:
             torch._foreach_copy_([self._masters[name] for name in group.names], self._parameters(group))
         for group in self._of("updated"):
             torch._foreach_mul_(self._parameters(group), group.masks)
+        for owner in self._open:
+            parameters, kept_weights = self._both(self._gates[owner])
+            torch._foreach_copy_(kept_weights, parameters)
+            self._gates[owner].guard_(kept_weights)
+            self._show_(owner)
 
     def _give_kept_(self) -> None:
         for group in self._of("kept"):
@@ -238,6 +345,12 @@ class MaskStore:
 
     def refresh_(self) -> None:
         """Follow parameters that moved to another device, dtype or layout since (called at every epoch)."""
+        for owner in self._open:
+            gates = self._gates[owner]
+            gates.follow_(self._table[gates.names[0]])
+            for name in gates.names:
+                if self._masters[name].device != self._table[name].device:
+                    self._masters[name] = self._masters[name].to(self._table[name])
         if self._groups is not None and self._kinds == self._kinds_now():
             return
         for name, owners in self._owned.items():
@@ -256,7 +369,7 @@ class MaskStore:
 
     def _regroup(self) -> dict[str, list[_Group]]:
         self._kinds = self._kinds_now()
-        forms = {name: self._form(name) for name in self._owned}
+        forms = self._forms = {name: self._form(name) for name in self._owned}
 
         def group(names: Iterable[str]) -> list[_Group]:
             groups: dict[tuple[torch.dtype, torch.device], _Group] = {}
@@ -316,6 +429,9 @@ class MaskStore:
             if name not in other or other[name].shape != self._table[name].shape:
                 raise ModelError(f"the copy has no parameter {name!r} of this shape; masks fit copies of the model")
             other[name].mul_(self.in_force(name).to(other[name].device))
+        for owner in self._open:
+            for name in self._gates[owner].names:
+                other[name].mul_((self._table[name] != 0).to(other[name].device))
 
     def violations(self) -> dict[str, str]:
         """Parameters whose pruned weights are not 0, and what they are. Waits for the device: not for every step."""
@@ -348,6 +464,8 @@ class MaskStore:
             "masks": {name: dict(owners) for name, owners in self._owned.items()},
             "masters": dict(self._masters),
             "applied": {name: [how.mode, how.mask_gradients, how.rescale] for name, how in self._applied.items()},
+            "gates": {owner: gates.state_dict() for owner, gates in self._gates.items()},
+            "open": list(self._open),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -372,6 +490,9 @@ class MaskStore:
         self._applied = {name: Applied(*how) for name, how in state["applied"].items()}
         self.is_pending = state["is_pending"]
         self._changes = dict(state["changes"])
+        for owner, gates in self._gates.items():
+            gates.load_state_dict(state["gates"][owner])
+        self._open = list(state["open"])
         self._groups = None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
+from schedengine.criteria.network import LossFunction
 from schedengine.criteria.passes import bare
 from schedengine.errors import CheckpointError, EffectError, EffectWarning, SchedEngineError
 from schedengine.export.forward import Inputs
@@ -19,6 +20,7 @@ from schedengine.export.thinned import Thinned
 from schedengine.lr.trace import Recorder, Trace
 from schedengine.masks import MaskStore
 from schedengine.policies.base import Context, Policy
+from schedengine.policies.edits import EditPolicy
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.policies.regularization import RegularizationPolicy
 from schedengine.policies.snapshots import Snapshots
@@ -29,7 +31,7 @@ from schedengine.selection import ParameterTable
 
 logger = logging.getLogger(__name__)
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 _HOOKS = (
     "on_epoch_begin",
     "on_minibatch_begin",
@@ -87,7 +89,7 @@ class PruningScheduler:
         is_lenient: effects that miss are warnings (version 1).
         trace: where the learning rates of the dense phase are recorded.
         snapshots: the earlier weights that policies go back to.
-        example_inputs, data: see ``Schedule.bind``.
+        example_inputs, data, loss: see ``Schedule.bind``.
 
     Attributes:
         masks: every mask of the run.
@@ -110,6 +112,7 @@ class PruningScheduler:
         snapshots: Snapshots | None = None,
         example_inputs: Inputs | None = None,
         data: Iterable[Any] | None = None,
+        loss: LossFunction | None = None,
     ) -> None:
         self.policies = list(policies)
         self.pruners = dict(pruners)
@@ -134,6 +137,7 @@ class PruningScheduler:
             snapshots=snapshots or Snapshots({}),
             example_inputs=example_inputs,
             data=data,
+            loss_function=loss,
         )
         self._hooks = {
             hook: [policy for policy in self.policies if getattr(type(policy), hook) is not getattr(Policy, hook)]
@@ -193,8 +197,7 @@ class PruningScheduler:
         self._fire("on_minibatch_begin", progress, optimizer)
         if self.masks.is_pending:
             self.masks.apply_()
-        else:
-            self.masks.before_forward_()
+        self.masks.before_forward_()
 
     @overload
     def before_backward_pass(
@@ -324,6 +327,8 @@ class PruningScheduler:
     def _verify_targets(self) -> None:
         """At the end of the run: did every pruner make its cuts, and are as many weights 0 as its last one removed?"""
         for name, pruner in self.pruners.items():
+            if pruner.spec.is_edit:  # which removes nothing
+                continue
             cuts = [cut for cut in self.cuts if cut.pruner == name]
             lenient = self._is_lenient or pruner.lenient
             if not cuts:
@@ -340,10 +345,11 @@ class PruningScheduler:
                 zeros = cuts[-1].weights - kept
                 if zeros < cuts[-1].removed:
                     what = f"removed {cuts[-1].removed:,} weights, and {zeros:,} are 0 at the end of the run"
-                    advice = "; keep_mask: true makes them so" if pruner.spec.pruned == "forward" else ""
+                    advice = "; keep_mask: true makes them so" if pruner.spec.pruned.mode == "forward" else ""
                     self._miss(f"pruner {name!r} {what}{advice}", lenient)
 
-        shortfalls = [one.shortfall() for one in self.policies if isinstance(one, RegularizationPolicy)]
+        telling = (RegularizationPolicy, EditPolicy)
+        shortfalls = [one.shortfall() for one in self.policies if isinstance(one, telling)]
         for message in dict.fromkeys(filter(None, shortfalls)):
             self._miss(message)
 

@@ -232,6 +232,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
     }
     instances: list[tuple[str, Any]] = [(kind, name) for kind, section in sections.items() for name in section]
     instances += [("release", name) for name in sections["pruner"]]
+    instances += [("check_collapse", word) for word in draw(st.lists(st.sampled_from(["error", "warn"]), max_size=1))]
     instances += [("rewind", rewind) for rewind in draw(st.lists(specs(Rewind), max_size=1))]
     chosen = draw(st.lists(st.sampled_from(instances), max_size=4)) if instances else []
     schedule = Schedule(

@@ -31,6 +31,7 @@ DOORS = {
     "matplotlib": "reports/",
     "ray": "distributed/",
     "torch_pruning": "export/graph.py",
+    "optuna": "integrations/",
     "tensorboard": "integrations/",
     "torch.utils.tensorboard": "integrations/",
 }

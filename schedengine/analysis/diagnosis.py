@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from schedengine.analysis.assumed import EPOCHS, LR, STEPS_PER_EPOCH, check_length
+from schedengine.analysis.assumed import EPOCHS, LR, STEPS_PER_EPOCH, check_length, unchanged_groups
 from schedengine.analysis.doubts import doubts
+from schedengine.analysis.open_ended import open_ended
 from schedengine.analysis.outlook import Outlook
 from schedengine.errors import Mark, Problem, SchedEngineError, ScheduleError, ScheduleWarning
 from schedengine.export.forward import Inputs
@@ -242,7 +242,7 @@ class _Check:
 
     def at(self, length: int) -> tuple[Outlook, list[Problem]]:
         """The schedule in a run of so many epochs, and all that keeps it from running."""
-        with _kept(self.optimizer):
+        with unchanged_groups(self.optimizer):
             groups = groups_of(self.optimizer)
         selected, problems = self._bound(length)
         outlook = Outlook(
@@ -272,7 +272,7 @@ class _Check:
         """Each pruner's parameters, or why it cannot be bound. Without a model, what is said of time counts."""
         steps = None if self._assumes_steps else self.steps_per_epoch or STEPS_PER_EPOCH
         try:
-            with _kept(self.optimizer):
+            with unchanged_groups(self.optimizer):
                 model = nn.Module() if self.model is None else self.model
                 bound = bind(
                     self.schedule,
@@ -321,6 +321,8 @@ class _Check:
                 f"times in steps, or within epochs, are placed as if an epoch had {STEPS_PER_EPOCH} steps; "
                 "give --steps-per-epoch"
             )
+        for path, message in open_ended(self.schedule):
+            yield self.schedule.problem(path, message)
         if self._asks_weights:
             yield Problem(
                 "the weights that the run starts from may tell how they were trained (those of `train` do); give "
@@ -334,15 +336,3 @@ class _Check:
         rates = [self.schedule.lr_schedulers[one.instance] for one in self.schedule.policies if one.lr_scheduler]
         is_made = any(isinstance(rate, Retraining) for rate in rates)
         return is_made and course.dense == Moment() and self.trace is None and self.schedule.trace is None
-
-
-@contextmanager
-def _kept(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Binding notes in the parameter groups what they began with; a check must not."""
-    before = [set(group) for group in optimizer.param_groups]
-    try:
-        yield
-    finally:
-        for group, keys in zip(optimizer.param_groups, before, strict=True):
-            for key in group.keys() - keys:
-                del group[key]

@@ -141,6 +141,8 @@ def two_pruners(outlook: Outlook) -> Doubts:
         shared = [name for name in outlook.selected.get(other.instance, ()) if name in taken]
         if one.instance == other.instance or not shared or not _meet(first, second):
             continue
+        if any(outlook.schedule.pruners[name].is_edit for name in (one.instance, other.instance)):
+            continue  # which removes nothing by itself
         names = shared[0] + (f" and {len(shared) - 1} more" if len(shared) > 1 else "")
         if outlook.schedule.pruners[other.instance].masks == "replace":
             what = "its masks replace those of the other at every cut"
@@ -190,6 +192,31 @@ def no_recovery(outlook: Outlook) -> Doubts:
             yield f"policies[{cut.policy}]", f"the last cut leaves {what} to recover"
 
 
+def held_and_not_cut(outlook: Outlook) -> Doubts:
+    """Weights that are held back to become small, and that no pruner takes."""
+    cutting = {policy.instance for _, policy, _ in outlook.of_kind("pruner")}
+    cutting = {one for one in cutting if not outlook.schedule.pruners[one].is_edit}
+    taken = {name for one in cutting for name in outlook.selected.get(one, ())}
+    for number, policy, _ in outlook.of_kind("pruner"):
+        held = [name for name in outlook.selected.get(policy.instance, ()) if name not in taken]
+        if outlook.schedule.pruners[policy.instance].is_edit and held:
+            names = held[0] + (f" and {len(held) - 1} more" if len(held) > 1 else "")
+            yield f"policies[{number}]", f"holds weights of {names} back, which removes none, and no pruner cuts them"
+
+
+def looked_before_cut(outlook: Outlook) -> Doubts:
+    """Layers are looked at, and a pruner that stands later in the file cuts at the same moment."""
+    for number, policy, own in outlook.of_kind("check_collapse"):
+        if policy.at is None:
+            continue
+        looks = {(window.start.step(outlook.steps), window.is_end) for window in own.windows}
+        for name, pruner in outlook.schedule.pruners.items():
+            cuts = {(step, not opens) for step, opens, order, _ in outlook.instants(name, pruner) if order > number}
+            if looks & cuts:
+                what = f"looks before {name!r} cuts at the same moment, and does not see what that cut does"
+                yield f"policies[{number}]", f"{what}; write this policy after the pruner's"
+
+
 DOUBTS: tuple[Callable[[Outlook], Doubts], ...] = (
     beyond_the_end,
     rate_left_alone,
@@ -200,5 +227,7 @@ DOUBTS: tuple[Callable[[Outlook], Doubts], ...] = (
     idle_fine_tuning,
     rewound_before_cut,
     other_curve,
+    held_and_not_cut,
+    looked_before_cut,
 )
 """In the order in which they are told of one line."""

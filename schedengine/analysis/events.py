@@ -14,6 +14,9 @@ from schedengine.analysis.aims import asked_weights, is_exact
 from schedengine.analysis.rates import Rates, sample, strength
 from schedengine.lr.retraining import Retraining
 from schedengine.policies.base import Policy
+from schedengine.policies.collapse import CollapsePolicy
+from schedengine.policies.edits import EditPolicy
+from schedengine.policies.learning import LearningPolicy
 from schedengine.policies.lr import LRPolicy, PlateauPolicy
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.policies.regularization import RegularizationPolicy
@@ -22,7 +25,8 @@ from schedengine.policies.rewind import Rewind, RewindPolicy
 from schedengine.policies.thinning import ThinPolicy
 from schedengine.progress import Moment, Occasions, Progress, Window
 from schedengine.pruners.bound import BoundPruner
-from schedengine.pruners.updates import Shrink
+from schedengine.pruners.pruned import Decay
+from schedengine.pruners.updates import Reselect, Shrink
 from schedengine.schedule.plan import Span
 from schedengine.schedule.retraining import Course
 from schedengine.selection import ParameterTable
@@ -132,6 +136,10 @@ class Forecast:
         for order, policy in enumerate(self.policies):
             if isinstance(policy, PruningPolicy):
                 yield from self._keeping(order, policy)
+            elif isinstance(policy, LearningPolicy):
+                yield from self._learning(order, policy)
+            elif isinstance(policy, EditPolicy):
+                yield from self._edit(order, policy)
             elif isinstance(policy, LRPolicy):
                 yield from self._lr(order, policy)
             elif isinstance(policy, PlateauPolicy):
@@ -142,6 +150,8 @@ class Forecast:
                 yield from self._rewind(order, policy)
             elif isinstance(policy, ThinPolicy):
                 yield from self._thinning(order, policy)
+            elif isinstance(policy, CollapsePolicy):
+                yield from self._collapse(order, policy)
 
     @cached_property
     def _cuts(self) -> list[Placed]:
@@ -151,10 +161,35 @@ class Forecast:
             if isinstance(policy, (PruningPolicy, ReleasePolicy)):
                 word = "cut" if isinstance(policy, PruningPolicy) else "release"
                 found += self._instants(order, policy.own, f"pruner {policy.pruner.name!r}", word)
-        return [
+        placed = [
             self._cut(*one) if isinstance(self.policies[one[0][2]], PruningPolicy) else self._release(*one)
             for one in sorted(found, key=lambda one: one[0])
         ]
+        return self._gathered(placed)
+
+    def _gathered(self, placed: list[Placed]) -> list[Placed]:
+        """One row for all the cuts in a row that only choose anew at the target of the one before."""
+        kept: list[Placed] = []
+        again: Counter[int] = Counter()
+        last: dict[str, int] = {}
+        for one in placed:
+            row = one[1]
+            before = kept[last[row["name"]]][1] if row["name"] in last else None
+            if row["kind"] == "cut" and before is not None and self._repeats(before, row):
+                again[last[row["name"]]] += 1
+                before["until"] = row["epoch"]
+                continue
+            last[row["name"]] = len(kept)
+            kept.append(one)
+        for number, count in again.items():
+            row = kept[number][1]
+            row["what"] += f"; chosen anew {count:,} times until epoch {row.pop('until'):.4g}"
+        return kept
+
+    def _repeats(self, before: dict[str, Any], row: dict[str, Any]) -> bool:
+        pruner = self._pruners[row["name"]]
+        is_anew = pruner.spec.pruned.keeps and isinstance(pruner.spec.update, Reselect)
+        return is_anew and before["kind"] == "cut" and row["target"] is not None and before["target"] == row["target"]
 
     def _instants(self, order: int, own: Occasions, name: str, word: str) -> list[tuple[When, Window, Moment]]:
         """Those within the run; notes how many are not."""
@@ -174,6 +209,34 @@ class Forecast:
             self.released.add(name)
         return self._row(moment, when[2], when[1], kind="release", name=name, what=f"masks of {name!r} are taken away")
 
+    def _learning(self, order: int, policy: LearningPolicy) -> Iterator[Placed]:
+        name, names = policy.pruner.name, policy.pruner.names
+        word = policy.pruner.spec.treatment
+        for window, _, stop in self._within(policy.own, f"pruner {name!r}"):
+            count, until = policy.learned.values.numel(), f"until epoch {stop / self.steps:.4g}"
+            what = f"{word} with {count:,} learned values on {len(names)} parameters, {until}"
+            yield self._row(window.start, order, _EPOCH, kind="learn", name=name, what=what)
+        end = policy.own.windows[-1].stop
+        if end.step(self.steps) <= self.epochs * self.steps:
+            epoch = -(-end.step(self.steps) // self.steps)
+            what = "what was learned is settled: zeros stay, the rest are plain weights"
+            yield self._row(Moment(Fraction(epoch)), order, _END, kind="masks", name=name, what=what)
+
+    def _edit(self, order: int, policy: EditPolicy) -> Iterator[Placed]:
+        pruner = policy.pruner
+        shapes = pruner.shapes(self.table)
+        held = "are decayed, the others are not" if isinstance(pruner.spec.pruned, Decay) else "get no gradient"
+        count = policy.every.count(self.steps)
+        for window, _, stop in self._within(policy.own, f"pruner {pruner.name!r}"):
+            number = min(count, max(1, policy.every.reached(self._progress(window, window.start))))
+            last = min(count, number + window.count(self.steps) - 1)
+            aims = [pruner.aim(shapes, one, count) for one in (number, last)]
+            shares = [f"{aim.total:.4f}" for aim in aims if aim is not None]
+            share = shares[0] if shares[0] == shares[-1] else f"{shares[0]} to {shares[-1]}"
+            weights = sum(map(math.prod, shapes.values()))
+            what = f"{share} of {weights:,} weights {held}, until epoch {stop / self.steps:.4g}; none is removed"
+            yield self._row(window.start, order, _STEP, kind="hold", name=pruner.name, what=what)
+
     def _rewind(self, order: int, policy: RewindPolicy) -> Iterator[Placed]:
         what = self._back(policy.spec)
         for _, window, moment in self._instants(order, policy.own, "rewind", "instant"):
@@ -185,6 +248,17 @@ class Forecast:
             yield self._row(
                 moment, order, _hook(window), kind="thin", name="", what=f"{what} that are zero are removed"
             )
+
+    def _collapse(self, order: int, policy: CollapsePolicy) -> Iterator[Placed]:
+        then = "an error" if policy.severity == "error" else "a warning"
+        what = f"{then} if a layer that is pruned, or every way through the network, is all 0"
+        if not policy.is_stretch:
+            for _, window, moment in self._instants(order, policy.own, "check_collapse", "instant"):
+                yield self._row(moment, order, _hook(window), kind="check_collapse", name="", what=what)
+            return
+        for window, _, stop in self._within(policy.own, "check_collapse"):
+            until = f"after every cut and epoch until epoch {stop / self.steps:.4g}: {what}"
+            yield self._row(window.start, order, _hook(window), kind="check_collapse", name="", what=until)
 
     def _back(self, spec: Rewind) -> str:
         """What goes back, and where to."""

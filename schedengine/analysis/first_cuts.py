@@ -24,7 +24,8 @@ def impacts_at_start(schedule: Schedule, model: nn.Module, epochs: int, steps_pe
     Raises:
         SchedEngineError: the weights cannot be ranked (nan), or a cut removes another count than it asks.
     """
-    pruning = tuple(policy for policy in schedule.policies if policy.kind == "pruner")
+    cutting = {name for name, pruner in schedule.pruners.items() if not (pruner.is_learned or pruner.is_edit)}
+    pruning = tuple(policy for policy in schedule.policies if policy.kind == "pruner" and policy.instance in cutting)
     only = replace(schedule, policies=pruning)
     length = epochs if schedule.epochs is None else None
     scheduler = only.bind(copy.deepcopy(model), epochs=length, steps_per_epoch=steps_per_epoch)

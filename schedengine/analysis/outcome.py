@@ -53,6 +53,9 @@ def outcome(
         gone, decided = (zeros[name], "by the weights given") if zeros and own else _gone(name, table, own, last_cuts)
         if not own and any(name in pruners[pruner].names for pruner in released):
             decided = "masks taken away"
+        learning = next((one.name for one in pruners.values() if one.spec.is_learned and name in one.names), None)
+        if learning is not None:
+            gone, decided = math.nan, f"learned by {learning}"
         if name in regularized:
             gone, decided = math.nan, f"{OPEN}: regularizer {regularized[name]}"
         dense = math.nan if macs is None else macs.get(name, math.nan)
@@ -62,7 +65,7 @@ def outcome(
                 "module": type(table.layer(name)).__name__,
                 "shape": "x".join(map(str, table[name].shape)),
                 "weights": weights,
-                "pruners": ", ".join([*(pruner.name for pruner in own), *filter(None, [regularized.get(name)])]),
+                "pruners": ", ".join(filter(None, [*(one.name for one in own), learning, regularized.get(name)])),
                 "sparsity": gone / weights,
                 "weights_left": weights - gone,
                 "macs": dense,

@@ -124,7 +124,7 @@ class Outlook:
             SchedEngineError: the ramp does not fit the number of cuts.
         """
         pruner = self.schedule.pruners[name]
-        if pruner.threshold is not None and pruner.pruned in ("hidden", "dense"):
+        if pruner.threshold is not None and pruner.pruned.keeps:
             return []  # chosen anew all the time, from values that train on
         instants = sorted(self.instants(name, pruner))
         targets = [0.0, *(_target(pruner, number, len(instants)) for number in range(1, len(instants) + 1))]

@@ -17,10 +17,11 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from schedengine.analysis.assumed import LR, STEPS_PER_EPOCH, check_length
+from schedengine.analysis.assumed import LR, STEPS_PER_EPOCH, check_length, unchanged_groups
 from schedengine.analysis.events import EVENTS, Forecast
 from schedengine.analysis.first_cuts import impacts_at_start
 from schedengine.analysis.macs import multiply_accumulates
+from schedengine.analysis.open_ended import open_ended
 from schedengine.analysis.outcome import outcome, try_last_cuts_
 from schedengine.analysis.rates import Background, Rates
 from schedengine.errors import SchedEngineError
@@ -52,9 +53,9 @@ class Plan:
         steps_per_epoch: optimizer steps in an epoch.
         spans: its phases.
         events: a row an event, in order: ``epoch`` (from the start of the run), ``step`` (likewise), ``phase``,
-            ``kind`` (phase, cut, lr, regularizer, masks, rewind, release, thin), ``name`` of the instance; for a cut
-            its ``number`` out of ``count``, its ``target`` (fraction of the selected weights gone after it; nan where a
-            limit decides) and the ``weights`` that this is; ``what`` in words.
+            ``kind`` (phase, cut, learn, hold, lr, regularizer, masks, rewind, release, thin, check), ``name`` of the
+            instance; for a cut its ``number`` out of ``count``, its ``target`` (fraction of the selected weights gone
+            after it; nan where a limit decides) and the ``weights`` that this is; ``what`` in words.
         curves: a row a point: ``epoch``, ``kind`` (sparsity, lr, strength), ``name``, ``value``. Sparsity is a
             pruner's target, and holds until its next point (0 where its masks are taken away).
         layers: a row a parameter that is pruned, or could be: ``parameter``, ``module``, ``shape``, ``weights``,
@@ -139,7 +140,10 @@ def plan_schedule(
     if not any(True for _ in model.parameters()):
         raise SchedEngineError("the model has no parameters, so there is nothing to plan")
     used = optimizer or torch.optim.SGD(model.parameters(), lr=LR)
-    scheduler = schedule.bind(subject, used, epochs=epochs, steps_per_epoch=steps, trace=trace, example_inputs=inputs)
+    with unchanged_groups(used):
+        scheduler = schedule.bind(
+            subject, used, epochs=epochs, steps_per_epoch=steps, trace=trace, example_inputs=inputs
+        )
     table, pruners = ParameterTable(subject), scheduler.pruners
     zeros = None
     if use_values:
@@ -152,6 +156,7 @@ def plan_schedule(
     counted = try_last_cuts_(scheduler.masks, table, pruners, forecast.last_cuts) if use_values else None
     macs = None if inputs is None else multiply_accumulates(model, inputs)
     regularized = _regularized(scheduler.policies)
+    open_notes = [f"{path}: {message}" for path, message in open_ended(schedule)]
     layers = outcome(table, pruners, forecast.last_cuts, counted, macs, forecast.released, regularized)
     return Plan(
         timeline.epochs,
@@ -160,7 +165,7 @@ def plan_schedule(
         pandas.DataFrame(events, columns=list(EVENTS)).astype(EVENTS),
         pandas.DataFrame(curves, columns=["epoch", "kind", "name", "value"]),
         layers,
-        (*notes, *forecast.notes, *_left_out(table, layers), *_thinned(scheduler.policies)),
+        (*notes, *forecast.notes, *open_notes, *_left_out(table, layers), *_thinned(scheduler.policies)),
     )
 
 

@@ -26,6 +26,7 @@ from schedengine.cli.schema import schema
 from schedengine.cli.sensitivity import sensitivity
 from schedengine.cli.summary import summary
 from schedengine.cli.train import train
+from schedengine.cli.tune import tune
 from schedengine.errors import EffectWarning, SchedEngineError, ScheduleWarning
 from schedengine.reports.diagnostics import render
 
@@ -45,6 +46,7 @@ app.command()(sensitivity)
 app.command()(merge)
 app.command()(greedy)
 app.command()(train)
+app.command()(tune)
 app.command()(evaluate)
 app.command()(export)
 app.command()(summary)

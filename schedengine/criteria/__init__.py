@@ -13,5 +13,11 @@ CRITERIA = Registry(
         "apoz": "schedengine.criteria.activations:Apoz",
         "activation_mean": "schedengine.criteria.activations:ActivationMean",
         "norm_scale": "schedengine.criteria.norm_scale:NormScale",
+        "snip": "schedengine.criteria.snip:Snip",
+        "grasp": "schedengine.criteria.grasp:Grasp",
+        "synflow": "schedengine.criteria.synflow:Synflow",
+        "fisher": "schedengine.criteria.fisher:Fisher",
+        "obs": "schedengine.criteria.obs:Obs",
+        "movement": "schedengine.criteria.movement:Movement",
     },
 )

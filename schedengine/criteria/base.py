@@ -11,10 +11,12 @@ from schedengine.errors import SchedEngineError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from schedengine.criteria.network import Network
     from schedengine.granularity import Granularity
 
 
-Need = Literal["gradient", "norm", "activations", "inputs"]
+Need = Literal["gradient", "norm", "activations", "inputs", "measured", "movement"]
+Given = Literal["data", "loss", "inputs"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Facts:
         norm_gradients: of its scale and shift, those that it has, from the last step; None where there are none.
         activations: of the layer's outputs.
         inputs: (samples, weights of one output): what single outputs of the layer were made of.
+        measured: what the criterion's own ``measure`` found, at the cut.
+        movement: of the parameter's shape: minus the sum of w * dL/dw over the steps of the run so far.
         outputs: the dimension of the weight that is the layer's outputs: 1 in a transposed convolution.
     """
 
@@ -53,6 +57,8 @@ class Facts:
     activations: Activations | None = None
     inputs: Tensor | None = None
     outputs: int = 0
+    measured: Tensor | None = None
+    movement: Tensor | None = None
 
 
 NOTHING = Facts()
@@ -67,10 +73,18 @@ class Criterion(ABC):
     batches: int = 8
     """Batches of the data given to ``bind`` that statistics are made of, where no epoch gave any."""
 
+    asks: ClassVar[frozenset[Given]] = frozenset()
+    """What ``measure`` needs of that which is given to ``bind``."""
+
     @property
     def needs(self) -> frozenset[Need]:
         """Which facts it cannot do without."""
         return frozenset()
+
+    @property
+    def takes(self) -> str | None:
+        """How much of the data given to ``bind`` it goes through at a cut, in words; None where it takes none."""
+        return None
 
     @property
     def elementwise(self) -> bool:
@@ -89,6 +103,17 @@ class Criterion(ABC):
             SchedEngineError: says which groups it can score.
         """
         del granularity, layer, shape
+
+    def measure(self, network: Network) -> dict[str, Tensor]:
+        """What it has to find out of the network itself, at a cut; of those whose ``needs`` name ``measured``.
+
+        Args:
+            network: as it is at the cut, with what ``asks`` names.
+
+        Returns:
+            By parameter, of the same names; nothing of one that the network does not depend on. The same on every rank.
+        """
+        raise NotImplementedError(f"{type(self).__name__} measures nothing")
 
     @abstractmethod
     def scores(self, weight: Tensor, granularity: Granularity, *, key: str, facts: Facts = NOTHING) -> Tensor:
@@ -120,6 +145,22 @@ class Criterion(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} is not elementwise")
 
+    def fused(self, weights: list[Tensor], gradients: list[Tensor] | None) -> list[Tensor] | None:
+        """Scores of the single elements of many weights at once, for a selection at every step.
+
+        A few fused operations, and no check that would wait for the device: the reader looks for scores that are not
+        finite. They are those that ``scores`` gives.
+
+        Args:
+            weights: any shapes, floating.
+            gradients: of the loss, of the weights' shapes, from this step; None where they are not known.
+
+        Returns:
+            Of each weight's shape; None where there is no such form, so that ``scores`` has to serve.
+        """
+        del weights, gradients
+        return None
+
 
 def finite(scores: Tensor, *, key: str) -> Tensor:
     """The scores as they are.
@@ -134,6 +175,27 @@ def finite(scores: Tensor, *, key: str) -> Tensor:
             f"{key}: {bad} of {scores.numel()} scores are not finite; look for nan or inf in the weights"
         )
     return scores
+
+
+def measured(facts: Facts, *, key: str) -> Tensor:
+    """What was measured.
+
+    Raises:
+        SchedEngineError: nothing was.
+    """
+    if facts.measured is None:
+        raise SchedEngineError(f"{key}: the criterion measures the network at a cut, and has nothing here")
+    return facts.measured.detach()
+
+
+def batches_of(count: int) -> str:
+    """In words, how much of the data."""
+    return f"{count:,} {'batch' if count == 1 else 'batches'} of the data"
+
+
+def examples_of(count: int) -> str:
+    """In words, how much of the data."""
+    return f"{count:,} example{'' if count == 1 else 's'} of the data"
 
 
 def check_outputs(granularity: Granularity, layer: nn.Module, shape: tuple[int, ...]) -> None:

@@ -1,4 +1,7 @@
-"""What a run shows of a pruner's parameters between its cuts: gradients, what follows them, outputs, inputs."""
+"""What a run shows of a pruner's parameters between its cuts: gradients, what follows them, outputs, inputs, movement.
+
+And what a criterion measures at a cut, of the network as it is.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from schedengine.criteria.base import Activations, Facts, Need, outputs_dim
+from schedengine.criteria import CRITERIA
+from schedengine.criteria.base import Activations, Criterion, Facts, Given, Need, outputs_dim
 from schedengine.criteria.followers import Listener, Watch, batch_norms, following_norms, layers_of, look
+from schedengine.criteria.movement import Movements
+from schedengine.criteria.network import LossFunction, Network
 from schedengine.criteria.samples import Samples, unknowns
 from schedengine.criteria.statistics import Statistics
+from schedengine.errors import EffectError
 from schedengine.selection import ParameterTable
+
+_HOW_TO_GIVE: dict[Given, str] = {
+    "data": "data: pass data=, batches of (inputs, targets) such as a DataLoader, to bind()",
+    "loss": "the loss function: pass loss=, (outputs, targets) -> scalar, to bind()",
+    "inputs": "the shape of the inputs: pass example_inputs= (or data=) to bind()",
+}
 
 
 class Evidence:
@@ -30,6 +43,7 @@ class Evidence:
         self._needs = needs
         self._batches = batches
         self._watch: Watch | None = None
+        self._movements = Movements()
         self._forget()
 
     def _forget(self) -> None:
@@ -51,24 +65,53 @@ class Evidence:
         gradients = {name: table[name].grad for name in [*wanted, *self._norm_parameters(table)]}
         self._gradients = {name: one for name, one in gradients.items() if one is not None}
 
+    def move_(self, table: ParameterTable, weights: Mapping[str, Tensor]) -> None:
+        """Add up how weights move, at every step of the run: after the gradients, before the update.
+
+        Args:
+            weights: by name, kept values where there are any.
+        """
+        self._movements.add_(weights, {name: table[name].grad for name in weights})
+
     def forget_(self) -> None:
-        """Take the hooks away, and what they gathered: it is of the network before the cut."""
+        """Take the hooks away, and what they gathered: it is of the network before the cut. Movement goes on."""
         if self._watch is not None:
             self._watch.remove_()
         self._watch = None
         self._forget()
 
     def facts(
-        self, model: nn.Module, table: ParameterTable, example_inputs: Any, data: Iterable[Any] | None
+        self,
+        model: nn.Module,
+        table: ParameterTable,
+        example_inputs: Any,
+        data: Iterable[Any] | None,
+        *,
+        criterion: Criterion | None = None,
+        loss: LossFunction | None = None,
+        keep: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Facts] | None:
         """What is known of each parameter; None where nothing is needed. Under DDP every rank must ask.
 
         Args:
             example_inputs: a batch of inputs, or a tuple of several; None for none.
             data: batches, (inputs, targets) or inputs alone; None for none.
+            criterion: which measures the network, if any does.
+            loss: (outputs, targets) -> the mean loss of a batch; None for none.
+            keep: bool, of the parameter's shape, by name: what the criterion measures is of the network with the other
+                weights 0, too.
+
+        Raises:
+            EffectError: the criterion lacks data or loss.
         """
         if not self._needs:
             return None
+        measured: dict[str, Tensor] = {}
+        if "measured" in self._needs and criterion is not None and "measured" in criterion.needs:
+            check_given(criterion, example_inputs, data, loss)
+            network = Network(model, table, self._names, keep=keep, example_inputs=example_inputs, data=data, loss=loss)
+            measured = criterion.measure(network)
+        moved = self._movements.read({name: table[name] for name in self._names})
         layers = layers_of(table, self._names)
         gradients = self._known_gradients(table, self._names) if "gradient" in self._needs else {}
         norms = self._known_norms(model, example_inputs, data) if "norm" in self._needs else {}
@@ -83,6 +126,8 @@ class Evidence:
                 seen.get(name),
                 inputs.get(name),
                 outputs_dim(table.layer(name)) or 0,
+                measured.get(name),
+                moved.get(name),
             )
             for name in self._names
         }
@@ -140,6 +185,7 @@ class Evidence:
             "followers": {name: list(norms) for name, norms in self._followers.items()},
             "statistics": self._statistics.state_dict(),
             "samples": self._samples.state_dict(),
+            "movement": self._movements.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -149,6 +195,19 @@ class Evidence:
         self._followers = {name: list(norms) for name, norms in state["followers"].items()}
         self._statistics.load_state_dict(state["statistics"])
         self._samples.load_state_dict(state["samples"])
+        self._movements.load_state_dict(state["movement"])
+
+
+def check_given(criterion: Criterion, example_inputs: Any, data: Iterable[Any] | None, loss: Any) -> None:
+    """Whether a criterion has what it asks for.
+
+    Raises:
+        EffectError: it has not; says what to give to ``bind``.
+    """
+    found = {"data": data, "loss": loss, "inputs": data if example_inputs is None else example_inputs}
+    lacking = [_HOW_TO_GIVE[one] for one in sorted(criterion.asks) if found[one] is None]
+    if lacking:
+        raise EffectError(f"no cut: criterion {CRITERIA.name_of(criterion)} needs {'; and '.join(lacking)}")
 
 
 def _outputs(layer: nn.Module) -> int:

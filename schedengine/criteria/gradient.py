@@ -55,6 +55,18 @@ class Gradient(Criterion):
         product = weight.detach().to(dtype) * facts.gradient.detach().to(weight.device, dtype)
         return self._signed(granularity.group(product).sum(dim=1), key)
 
+    @torch.no_grad()
+    def fused(self, weights: list[Tensor], gradients: list[Tensor] | None) -> list[Tensor] | None:
+        if self.of == "norm" or gradients is None:
+            return None
+        # In half precision small products would be equal, or 0.
+        if any(one.dtype.itemsize < 4 for one in (*weights, *gradients)):
+            weights, gradients = [one.float() for one in weights], [one.float() for one in gradients]
+        products = list(torch._foreach_mul(weights, gradients))
+        if self.sign == "absolute":
+            torch._foreach_abs_(products)
+        return products
+
     def _signed(self, sums: Tensor, key: str) -> Tensor:
         return finite(sums.abs() if self.sign == "absolute" else sums, key=key)
 

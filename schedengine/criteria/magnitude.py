@@ -67,5 +67,9 @@ class Magnitude(Criterion):
     def slice_scores(self, flat: Tensor) -> Tensor:
         return flat.detach().abs()
 
+    @torch.no_grad()
+    def fused(self, weights: list[Tensor], gradients: list[Tensor] | None) -> list[Tensor] | None:
+        return None if self.folded else list(torch._foreach_abs(weights))
+
     def _divisor(self, size: int) -> float:
         return 1.0 if self.reduce == "sum" else size ** (1 / _ORDERS[self.norm])

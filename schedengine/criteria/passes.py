@@ -33,10 +33,20 @@ def run(model: nn.Module, batch: Any) -> None:
     Args:
         batch: inputs, (inputs, targets), or ((input, input), targets) for a model that takes several.
     """
-    inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
-    given = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    bare(model)(*(one.to(place) if isinstance(one, Tensor) else one for one in given))
+    bare(model)(*given(batch, place))
+
+
+def given(batch: Any, place: torch.device) -> tuple[Any, ...]:
+    """What a model is called with for a batch.
+
+    Args:
+        batch: as of ``run``.
+        place: where tensors go.
+    """
+    inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
+    several = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
+    return tuple(one.to(place) if isinstance(one, Tensor) else one for one in several)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from schedengine.criteria.network import LossFunction
 from schedengine.errors import SchedEngineError
 from schedengine.export.forward import Inputs
 from schedengine.export.thinned import Thinned
@@ -45,6 +46,7 @@ class Context:
         snapshots: weights of earlier moments.
         example_inputs: what the model is called with, a small batch; None where none was given.
         data: batches, (inputs, targets) or inputs alone, for statistics before the first step; likewise.
+        loss_function: (outputs, targets) -> scalar, for criteria that look at its derivatives; likewise.
         thinnings: what was removed from the network so far, oldest first.
         shapes: what a fresh network must be given to have the sizes that this one has now; None before any thinning.
     """
@@ -62,6 +64,7 @@ class Context:
     snapshots: Snapshots = field(default_factory=lambda: Snapshots({}))
     example_inputs: Inputs | None = None
     data: Iterable[Any] | None = None
+    loss_function: LossFunction | None = None
     thinnings: list[Thinned] = field(default_factory=list)
     shapes: dict[str, Any] | None = None
 

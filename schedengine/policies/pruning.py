@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from schedengine.criteria.evidence import Evidence
+from torch import Tensor
+
+from schedengine.criteria.base import Facts
+from schedengine.criteria.evidence import Evidence, check_given
 from schedengine.errors import SchedEngineError
 from schedengine.policies.base import Context, Policy
 from schedengine.progress import Moment, Occasion, Occasions, Progress, Window, known
 from schedengine.pruners.bound import BoundPruner
+from schedengine.pruners.choice import Reselection
+from schedengine.pruners.cut import Cut
 from schedengine.pruners.thresholds import Pace
 
 MOST_CUTS = 10_000
@@ -51,10 +57,14 @@ class PruningPolicy(Policy):
         self.targets = targets
         self.refresh = refresh
         self.keep_mask = keep_mask
-        self.evidence = Evidence(pruner.names, pruner.needs, pruner.spec.criterion.batches)
+        self.evidence = Evidence(pruner.names, pruner.needs, pruner.batches)
         self._begins = Occasions.of(window for window in own.windows if not window.is_end)
+        self._has_noted = False
+        self.reselection = Reselection(pruner)
 
     def on_epoch_begin(self, context: Context) -> None:
+        if "measured" in self.pruner.needs:
+            self._check_given(context)
         if self.own.at(context.progress):
             self._cut(context, context.progress)
         self._look(context)
@@ -67,14 +77,25 @@ class PruningPolicy(Policy):
             self._cut(context, Progress(progress.epoch, None, progress.steps_per_epoch))
         self._look(context)
 
-    def on_minibatch_end(self, context: Context) -> None:
+    def before_parameter_optimization(self, context: Context) -> None:
+        """Gradients as they are before masks multiply them: those of pruned weights may decide what comes back."""
+        if "movement" in self.pruner.needs and not self._is_done(context.progress):
+            self.evidence.move_(context.table, {name: context.masks.weight(name) for name in self.pruner.names})
         if self.pruner.needs and self._is_cut_next(context.progress):
-            self.evidence.note_(context.table)
+            with _copied([context.table[name] for name in self.pruner.names if context.masks.owners(name)]):
+                self.evidence.note_(context.table)
+            self._has_noted = True
+
+    def on_minibatch_end(self, context: Context) -> None:
+        if self.pruner.needs and not self._has_noted and self._is_cut_next(context.progress):
+            self.evidence.note_(context.table)  # a loop that left the callback before the update out
+        self._has_noted = False
         if self.pruner.spec.lasts == "step":
             context.masks.drop_(self.pruner.name)
 
     def on_epoch_end(self, context: Context) -> None:
         progress = context.progress
+        self.reselection.verify(context.masks)
         if self.own.at_end(progress):
             self._cut(context, progress, is_end=True)
             context.masks.apply_()  # whatever the pruner says: there may be no next step to wait for
@@ -124,6 +145,9 @@ class PruningPolicy(Policy):
         assert occasion is not None
         check_tiles(self.pruner, context)
         slow = self.target_number(occasion, at)
+        if not context.thinnings and self.reselection.renew_(context.masks, context.table, *slow):
+            renumber_(context.cuts, self.pruner.name, occasion.number)
+            return
         cut = self.pruner.cut_(
             context.masks,
             context.table,
@@ -135,15 +159,54 @@ class PruningPolicy(Policy):
             target_count=slow[1],
             is_end=is_end,
             pace=self.pace(occasion.window, at),
-            facts=self.evidence.facts(context.model, context.table, context.example_inputs, context.data),
+            look=lambda keep: self._facts(context, keep),
         )
         self.evidence.forget_()
         if cut is None:
             return
+        self.reselection.note_(context.table, *slow)
         if context.cuts and (context.cuts[-1].pruner, context.cuts[-1].number) == (cut.pruner, cut.number):
             context.cuts.pop()  # a refresh stands for the cut that it repeats
         context.cuts.append(cut)
         del context.cuts[:-MOST_CUTS]
+
+    def _facts(self, context: Context, keep: Mapping[str, Tensor] | None) -> Mapping[str, Facts] | None:
+        """What is known now; with masks, of the network without what they remove."""
+        with self._telling(context):
+            return self.evidence.facts(
+                context.model,
+                context.table,
+                context.example_inputs,
+                context.data,
+                criterion=self.pruner.criterion(context.masks),
+                loss=context.loss_function,
+                keep=keep,
+            )
+
+    def _check_given(self, context: Context) -> None:
+        """Miss what a cut to come will ask for now, not epochs later."""
+        if self._is_done(context.progress):
+            return
+        with self._telling(context):
+            criterion = self.pruner.criterion(context.masks)
+            check_given(criterion, context.example_inputs, context.data, context.loss_function)
+
+    def _is_done(self, here: Progress) -> bool:
+        """Whether no cut of its own comes any more, as far as can be told."""
+        steps = here.steps_per_epoch
+        if self.refresh is not None or self.own.at_end(here) is not None:
+            return False
+        is_known = steps is not None or all(window.is_epochs for window in self.own.windows)
+        return is_known and self.own.reached(here) == self.own.count(steps)
+
+    @contextmanager
+    def _telling(self, context: Context) -> Iterator[None]:
+        """Errors say which pruner, and when."""
+        try:
+            yield
+        except SchedEngineError as error:
+            where = f"pruner {self.pruner.name!r}, {context.progress.moment}"
+            raise type(error)(f"{where}: {error}") from error
 
     def pace(self, window: Window, at: Progress) -> Pace:
         """Where a cut lies in its window, in epochs; a part of an epoch counts as none, as in Distiller.
@@ -153,10 +216,12 @@ class PruningPolicy(Policy):
         steps = at.steps_per_epoch or 1
         if window.every is None:
             starts = [math.floor(_epochs(one.start, steps)) for one in self.own.windows]
-            return Pace(float(max(0, at.epoch - starts[0])), float(starts[-1] + 1 - starts[0]))
+            whole = Window(self.own.windows[0].start, Moment(Fraction(starts[-1] + 1)))
+            share = _share(whole, at, is_end=window.is_end)
+            return Pace(float(max(0, at.epoch - starts[0])), float(starts[-1] + 1 - starts[0]), share=share)
         start, stop = _epochs(window.start, steps), _epochs(window.stop, steps)
-        passed = max(0, at.epoch - math.floor(start))
-        return Pace(float(passed), float(stop - start), float(_epochs(window.every, steps)))
+        passed, share = max(0, at.epoch - math.floor(start)), _share(window, at, is_end=window.is_end)
+        return Pace(float(passed), float(stop - start), float(_epochs(window.every, steps)), share)
 
     def target_number(self, occasion: Occasion, at: Progress) -> tuple[int, int]:
         """Which move of the target an instant is at, of how many: that of the cut, unless the ramp moves more slowly.
@@ -169,11 +234,13 @@ class PruningPolicy(Policy):
         return moves if occasion.number == occasion.count else self.targets.reached(at), moves
 
     def state_dict(self) -> dict[str, Any]:
-        return {**self.pruner.state_dict(), "evidence": self.evidence.state_dict()}
+        reselection = self.reselection.state_dict()
+        return {**self.pruner.state_dict(), "evidence": self.evidence.state_dict(), "reselection": reselection}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.pruner.load_state_dict(state)
         self.evidence.load_state_dict(state["evidence"])
+        self.reselection.load_state_dict(state["reselection"])
 
 
 def check_tiles(pruner: BoundPruner, context: Context) -> None:
@@ -188,6 +255,31 @@ def check_tiles(pruner: BoundPruner, context: Context) -> None:
         except SchedEngineError as error:
             what = f"pruner {pruner.name!r}, {context.progress.moment}: {name}, since it was thinned: {error}"
             raise SchedEngineError(f"{what}; cut before the network is thinned, or remove whole blocks") from error
+
+
+def renumber_(cuts: list[Cut], pruner: str, number: int) -> None:
+    """Let a pruner's last cut stand for one that chose anew at its target."""
+    last = max(place for place, cut in enumerate(cuts) if cut.pruner == pruner)
+    cuts[last] = replace(cuts[last], number=number)
+
+
+@contextmanager
+def _copied(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Show copies of the gradients, which may be held on to whatever happens to the gradients themselves."""
+    gradients = [parameter.grad for parameter in parameters]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = None if gradient is None else gradient.clone()
+    try:
+        yield
+    finally:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+
+def _share(window: Window, at: Progress, *, is_end: bool) -> float:
+    """How much of a window has passed, in [0, 1]; what is on whole epochs needs no steps."""
+    here = Progress(at.epoch + is_end, None if is_end else at.step, at.steps_per_epoch or 1)
+    return min(1.0, max(0.0, window.share(here)))
 
 
 def _epochs(moment: Moment, steps_per_epoch: int) -> Fraction:

@@ -1,7 +1,7 @@
 """Pruners: criterion x granularity x allocation x ramp (or threshold) x update x what becomes of pruned weights.
 
     pruner.py          the axes as a file writes them: `Pruner`, a frozen spec
-    updates.py         how a new selection meets the old one: shrink, reselect, splice
+    updates.py         how a new selection meets the old one: shrink, reselect, splice, drop and grow
     thresholds.py      what a score must exceed, where a pruner thresholds instead of ranking: absolute, std, spread,
                        rising
     aim.py             what a cut asks for, as far as shapes and time tell
@@ -26,6 +26,8 @@ UPDATES = Registry(
         "shrink": "schedengine.pruners.updates:Shrink",
         "reselect": "schedengine.pruners.updates:Reselect",
         "splice": "schedengine.pruners.updates:Splice",
+        "learned": "schedengine.pruners.updates:Learned",
+        "drop_grow": "schedengine.pruners.updates:DropGrow",
     },
 )
 
@@ -36,5 +38,20 @@ THRESHOLDS = Registry(
         "std": "schedengine.pruners.thresholds:Std",
         "spread": "schedengine.pruners.thresholds:Spread",
         "rising": "schedengine.pruners.thresholds:Rising",
+    },
+)
+
+PRUNED = Registry(
+    "treatment of pruned weights",
+    {
+        "zero": "schedengine.pruners.pruned:Zero",
+        "hidden": "schedengine.pruners.pruned:Hidden",
+        "dense": "schedengine.pruners.pruned:Dense",
+        "forward": "schedengine.pruners.pruned:Forward",
+        "passive": "schedengine.pruners.pruned:Passive",
+        "decay": "schedengine.pruners.pruned:Decay",
+        "soft_threshold": "schedengine.pruners.gates:SoftThreshold",
+        "step_threshold": "schedengine.pruners.gates:StepThreshold",
+        "sigmoid_gate": "schedengine.pruners.gates:SigmoidGate",
     },
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 from schedengine.granularity import Granularity, Keep
 from schedengine.pruners.pruner import Pruner
 from schedengine.sparsity.allocation import Allocation, Shapes
+from schedengine.sparsity.ramps import Geometric
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,21 @@ def aim_of(
     assert isinstance(allocation, Allocation)
     total = ramp.at(number, count, start=sum(gone.values()) / sum(sizes.values()), key=key)
     return Aim(total, None if allocation.scope == "global" else allocation.levels(shapes, total))
+
+
+def staged(level: float, gone: float, number: int, rounds: int) -> float:
+    """What a round asks for, where a cut comes in rounds: each takes the same share of what is left.
+
+    Args:
+        level: fraction that the cut removes, [0, 1).
+        gone: fraction that is gone before it.
+        number: of the round, from 1.
+
+    Example:
+        >>> [round(staged(0.9, 0.0, number, 5), 4) for number in range(1, 6)]
+        [0.369, 0.6019, 0.7488, 0.8415, 0.9]
+    """
+    return level if gone >= level else Geometric().at(number, rounds, to=level, start=gone)
 
 
 def zeros_in_groups(weight: Tensor, granularity: Granularity) -> int:

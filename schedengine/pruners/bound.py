@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schedengine.criteria.base import NOTHING, Facts, Need
+from schedengine.criteria.base import NOTHING, Criterion, Facts, Need
+from schedengine.criteria.obs import Obs
 from schedengine.criteria.samples import check_sampled
 from schedengine.errors import EffectError, EffectWarning, Problem, SchedEngineError, ScheduleError
 from schedengine.granularity import GRANULARITIES, Granularity
@@ -19,14 +20,16 @@ from schedengine.progress import Progress
 from schedengine.pruners.aim import Aim, aim_of, zeros_in_groups
 from schedengine.pruners.census import Census
 from schedengine.pruners.cut import Cut
-from schedengine.pruners.cutting import Layer, Verdict, by_level, by_limit, by_total, reachable
+from schedengine.pruners.cutting import Layer, Look, Verdict, by_growth, by_limit, in_rounds, reachable
 from schedengine.pruners.effects import misses, remnants
 from schedengine.pruners.impact import Gauge
 from schedengine.pruners.pruner import Pruner
 from schedengine.pruners.reconstruction import reconstructed
+from schedengine.pruners.surgeon import compensated
 from schedengine.pruners.thresholds import AT_ONCE, Pace
+from schedengine.pruners.updates import DropGrow
 from schedengine.selection import ParameterTable
-from schedengine.sparsity.allocation import Shapes
+from schedengine.sparsity.allocation import Allocation, Shapes
 from schedengine.weights import order
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,10 @@ _LACKS: dict[Need, str] = {
     "activations": "has no statistics of its outputs; cut after the first epoch, or pass data to bind(); a thinning "
     "drops them, so cut an epoch after it",
     "inputs": "has no samples of its inputs; cut after the first epoch, or pass data to bind()",
+    "measured": "takes no part in what the network makes of its inputs, so that the criterion knows nothing of it; "
+    "leave it out",
+    "movement": "has not moved: no step was made, or none since it was thinned, or the loop leaves "
+    "before_parameter_optimization() out; cut after the first step",
 }
 
 
@@ -95,7 +102,7 @@ class BoundPruner:
         target_count: int | None = None,
         is_end: bool = False,
         pace: Pace = AT_ONCE,
-        facts: Mapping[str, Facts] | None = None,
+        look: Look = lambda keep: None,
     ) -> Cut | None:
         """Choose what goes, set the masks, and verify the count.
 
@@ -104,7 +111,7 @@ class BoundPruner:
             target_number, target_count: where the target moves more slowly than the cuts (a ramp's ``every``).
             is_end: at the end of the epoch.
             pace: where it lies in its window.
-            facts: what the criterion needs, by parameter.
+            look: gathers what is needed beside values, by parameter: once, or for every round.
 
         Returns:
             What it did; None where the criterion lacks what it needs, and that is no error (a version 1 file).
@@ -113,12 +120,13 @@ class BoundPruner:
             EffectError: the count removed is not what the rule asked.
             SchedEngineError: the weights cannot be ranked (nan), or the target cannot be shared.
         """
-        if not self._knows(facts, progress):
+        facts = look(None)
+        if not self._knows(facts, masks, progress):
             return None
         layers = [self._layer(name, masks, number, progress, facts) for name in self.names]
         shown = {name: table[name].detach().clone() for name in self.names if self.spec.compensate is not None}
         key = f"{number}/{progress.step}" if progress.step else ""
-        target, verdict = self._decide(layers, target_number or number, target_count or count, pace, key)
+        target, verdict = self._decide(layers, target_number or number, target_count or count, pace, key, look)
         expanded = self._expand(verdict, layers)
         removed = {name: mask.numel() - int(mask.count_nonzero()) for name, mask in expanded.items()}
         groups = {layer.name: removed[layer.name] // layer.counts[1] for layer in layers}
@@ -167,8 +175,27 @@ class BoundPruner:
     @property
     def needs(self) -> frozenset[Need]:
         """What it has to know of its parameters beside their values."""
-        samples: frozenset[Need] = frozenset({"inputs"} if self.spec.compensate is not None else ())
-        return self.spec.criterion.needs | samples
+        return self._needs(is_first=True) | self._needs(is_first=False)
+
+    def _needs(self, *, is_first: bool) -> frozenset[Need]:
+        update = self.spec.update
+        samples: frozenset[Need] = frozenset({"inputs"} if self.spec.compensate == "least_squares" else ())
+        criterion = update.criterion(self.spec.criterion, is_first=is_first)
+        return criterion.needs | samples | (frozenset() if is_first else update.needs)
+
+    @property
+    def batches(self) -> int:
+        """Of the data, at most, that statistics are made of: as its criteria that look at outputs say."""
+        own = self.spec.criterion
+        first = self.spec.update.criterion(own, is_first=True)
+        return max((one.batches for one in (own, first) if "activations" in one.needs), default=own.batches)
+
+    def criterion(self, masks: MaskStore) -> Criterion:
+        """What ranks groups at the next cut: the first may have a criterion of its own."""
+        return self.spec.update.criterion(self.spec.criterion, is_first=self._is_first(masks))
+
+    def _is_first(self, masks: MaskStore) -> bool:
+        return any(masks.owned(self.name, name) is None for name in self.names)
 
     def check_layers(self, table: ParameterTable) -> None:
         """Whether criterion and compensation make sense for each of its parameters.
@@ -179,12 +206,15 @@ class BoundPruner:
         problems = []
         for name in self.names:
             layer, shape = table.layer(name), tuple(table[name].shape)
+            own = self.spec.criterion
+            first = self.spec.update.criterion(own, is_first=True)
+            for where, criterion in {"criterion": own, **({} if first is own else {"update": first})}.items():
+                try:
+                    criterion.check(self.granularity(name), layer, shape)
+                except SchedEngineError as error:
+                    problems.append(Problem(f"{name}: {error}", where))
             try:
-                self.spec.criterion.check(self.granularity(name), layer, shape)
-            except SchedEngineError as error:
-                problems.append(Problem(f"{name}: {error}", "criterion"))
-            try:
-                if self.spec.compensate is not None:
+                if self.spec.compensate == "least_squares":
                     check_sampled(layer)
             except SchedEngineError as error:
                 problems.append(Problem(f"{name}: {error}", "compensate"))
@@ -238,6 +268,15 @@ class BoundPruner:
             }
         return self._zeros
 
+    @property
+    def is_global(self) -> bool:
+        """Whether one order over all its parameters decides."""
+        return (
+            self.by_name is None
+            and isinstance(self.spec.allocation, Allocation)
+            and (self.spec.allocation.scope == "global")
+        )
+
     def release_(self, masks: MaskStore) -> None:
         """Take its masks away; what it remembers of its first cut too, so that a later one begins anew.
 
@@ -273,15 +312,17 @@ class BoundPruner:
                 masks.treat_(name, Applied())
         masks.apply_()
 
-    def _knows(self, facts: Mapping[str, Facts] | None, progress: Progress) -> bool:
-        """Whether every parameter has what the criterion needs.
+    def _knows(self, facts: Mapping[str, Facts] | None, masks: MaskStore, progress: Progress) -> bool:
+        """Whether every parameter has what the criterion, or the update, needs at this cut.
 
         Raises:
             EffectError: one has not.
         """
-        for need in sorted(self.needs):
+        criterion = self.criterion(masks)
+        for need in sorted(self._needs(is_first=self._is_first(masks))):
             lacking = [name for name in self.names if facts is None or getattr(facts[name], need) is None]
-            is_enough = need != "inputs" and not self.spec.criterion.needs_of_all and len(lacking) < len(self.names)
+            is_of_some = need in criterion.needs and not criterion.needs_of_all and need != "inputs"
+            is_enough = is_of_some and need not in self.spec.update.needs and len(lacking) < len(self.names)
             if lacking and not is_enough:
                 self._miss(f"pruner {self.name!r}, {progress.moment}: no cut: {lacking[0]} {_LACKS[need]}")
                 return False
@@ -290,23 +331,31 @@ class BoundPruner:
     def _compensate_(
         self, masks: MaskStore, shown: Mapping[str, Tensor], facts: Mapping[str, Facts], progress: Progress
     ) -> None:
-        """Rewrite what stays of the layers that lost something, so that their outputs stay what they were."""
+        """Rewrite what stays of the layers that lost something, so that outputs, or the loss, stay what they were."""
         for name, old in shown.items():
-            mask, inputs = masks.in_force(name), facts[name].inputs
+            mask = masks.in_force(name)
             if not bool((~mask & (old != 0)).any()):
                 continue
-            assert inputs is not None
             try:
-                found = reconstructed(old, masks.weight(name), mask, inputs)
+                weight, effect = self._rewritten(old, masks.weight(name), mask, facts[name])
             except SchedEngineError as error:
                 raise SchedEngineError(f"pruner {self.name!r}, {progress.moment}: {name}: {error}") from error
-            masks.fill_(name, found.weight)
+            masks.fill_(name, weight)
             masks.is_pending = True
-            logger.info(
-                "pruner %r, %s: %s: the cut changes its outputs by %.3g %%, after least squares by %.3g %% "
-                "(%d samples, %d unknowns)",
-                self.name, progress.moment, name, 100 * found.before, 100 * found.after, found.samples, found.unknowns,
-            )  # fmt: skip
+            logger.info("pruner %r, %s: %s: the cut %s", self.name, progress.moment, name, effect)
+
+    def _rewritten(self, old: Tensor, kept: Tensor, mask: Tensor, facts: Facts) -> tuple[Tensor, str]:
+        """A layer's new values, and what they do, in words."""
+        if isinstance(self.spec.criterion, Obs) and self.spec.compensate == "obs":
+            assert facts.measured is not None
+            made = compensated(old, kept, mask, facts.measured, self.spec.criterion.damp)
+            return made.weight, f"raises the loss by {made.before:.3g}, after OBS by {made.after:.3g} (to second order)"
+        assert facts.inputs is not None
+        found = reconstructed(old, kept, mask, facts.inputs)
+        return found.weight, (
+            f"changes its outputs by {100 * found.before:.3g} %, after least squares by {100 * found.after:.3g} % "
+            f"({found.samples} samples, {found.unknowns} unknowns)"
+        )
 
     def _layer(
         self, name: str, masks: MaskStore, number: int, progress: Progress, facts: Mapping[str, Facts] | None
@@ -331,7 +380,7 @@ class BoundPruner:
         )
 
     def _decide(
-        self, layers: list[Layer], number: int, count: int, pace: Pace, key: str
+        self, layers: list[Layer], number: int, count: int, pace: Pace, key: str, look: Look
     ) -> tuple[float | None, Verdict]:
         if self.spec.threshold is not None:
             return None, by_limit(self.spec, layers, self._limits(layers, pace))
@@ -339,9 +388,12 @@ class BoundPruner:
         aim = self.aim(self._census.shapes(layers), number, count, zeros, key)
         assert aim is not None
         if aim.levels is None:
-            return aim.total, by_total(self.spec, layers, self._census.total(layers, aim.total))
+            total = self._census.total(layers, aim.total)
+            return aim.total, in_rounds(self.spec, layers, total, zeros, look)
         levels = {layer.name: self._census.level(layer, aim.levels[layer.name]) for layer in layers}
-        return aim.total, by_level(self.spec, layers, levels)
+        if isinstance(self.spec.update, DropGrow):
+            return aim.total, by_growth(self.spec, self.spec.update, layers, levels, pace.share)
+        return aim.total, in_rounds(self.spec, layers, levels, zeros, look)
 
     def _limits(self, layers: list[Layer], pace: Pace) -> dict[str, float]:
         threshold = self.spec.threshold
@@ -354,12 +406,7 @@ class BoundPruner:
         return {name: threshold.limit(value, self._measured[name], pace) for name, value in values.items()}
 
     def _expand(self, verdict: Verdict, layers: list[Layer]) -> dict[str, Tensor]:
-        return {
-            layer.name: layer.granularity.expand(verdict.keep[layer.name], tuple(layer.weight.shape))
-            .to(layer.weight.device)
-            .contiguous()
-            for layer in layers
-        }
+        return {layer.name: layer.expanded(verdict.keep[layer.name]) for layer in layers}
 
     def _verify(self, verdict: Verdict, removed: Mapping[str, int], progress: Progress) -> None:
         wrong = misses(self.spec, verdict, removed)

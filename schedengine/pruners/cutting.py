@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from schedengine.criteria.base import NOTHING, Criterion, Facts
 from schedengine.granularity import Granularity, Keep
+from schedengine.pruners.aim import staged
 from schedengine.pruners.pruner import Pruner
+from schedengine.pruners.updates import DropGrow
 from schedengine.sparsity.allocation import Allocation, Global
 from schedengine.sparsity.selection import Candidate, removal_count, select
+
+Goal = float | Mapping[str, float]
+"""Fraction removed: of all layers together, or of each."""
+Look = Callable[[Mapping[str, Tensor] | None], Mapping[str, Facts] | None]
+"""Gathers facts, by parameter, of the network without the weights that masks (bool, of the parameter's shape) remove;
+given None, of the network as it is. Gives None where nothing has to be known."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +61,25 @@ class Layer:
             return criterion.scores(self.weight, self.granularity, key=self.key)
         return criterion.scores(self.weight, self.granularity, key=self.key, facts=self.facts)
 
+    def scores_left(self, criterion: Criterion) -> Tensor:
+        """The same, 0 for what is gone: it must not weigh in what the others are compared with, whatever value is kept
+        of it."""
+        scores = self.scores(criterion)
+        return scores if self.removed is None else scores.masked_fill(self.removed, 0.0)
+
     @property
     def counts(self) -> tuple[int, int]:
         """Its groups, and the weights in each."""
         shape = tuple(self.weight.shape)
         return self.granularity.groups(shape), self.granularity.size(shape)
+
+    def gone(self, zeros: int) -> int:
+        """Groups that are gone before the cut; before the first, those of ``zeros`` weights."""
+        return zeros // self.counts[1] if self.removed is None else int(self.removed.count_nonzero())
+
+    def expanded(self, keep: Tensor) -> Tensor:
+        """A mask of groups as one of the weight's shape, on its device."""
+        return self.granularity.expand(keep, tuple(self.weight.shape)).to(self.weight.device).contiguous()
 
 
 @dataclass(frozen=True)
@@ -101,10 +123,8 @@ class Scores:
         return scores
 
     def _computed(self, layer: Layer) -> Tensor:
-        scores = layer.scores(self._criterion)
-        if layer.removed is not None and not self._allocation.elementwise:
-            # What is gone must not weigh in what the others are compared with, whatever value is kept of it.
-            scores = scores.masked_fill(layer.removed, 0.0)
+        elementwise = self._allocation.elementwise
+        scores = layer.scores(self._criterion) if elementwise else layer.scores_left(self._criterion)
         return self._allocation.normalise(scores)
 
 
@@ -127,6 +147,73 @@ def _candidate(layer: Layer, pruner: Pruner, allocation: Allocation, whole: Scor
     is_flat = layer.weight.is_contiguous()
     is_chunked = pruner.criterion.elementwise and allocation.elementwise and size == 1 and is_flat
     return Candidate(layer.name, groups, layer.worth, by_chunks if is_chunked else by_layers, layer.removed)
+
+
+def in_rounds(pruner: Pruner, layers: list[Layer], goal: Goal, zeros: Mapping[str, int], look: Look) -> Verdict:
+    """``pruner.rounds`` selections one after another: what went in one is 0 for the next, and does not come back.
+
+    Args:
+        goal: what the last round reaches.
+        zeros: of each layer, weights that are gone before the first cut of all.
+        look: at the network as the round before has left it.
+
+    Reference:
+        Tanaka, Kunin, Yamins, Ganguli (2020), SynFlow, arXiv:2006.05467; de Jorge, Sanyal, Behl, Torr, Rogez, Dokania
+        (2021), Progressive Skeletonization, arXiv:2006.09081 (FORCE lets groups come back).
+    """
+    gone = {layer.name: layer.gone(zeros[layer.name]) for layer in layers} if pruner.rounds > 1 else {}
+    for number in range(1, pruner.rounds):
+        keep = _towards(pruner, layers, _staged(goal, layers, gone, number, pruner.rounds)).keep
+        facts = look({layer.name: layer.expanded(keep[layer.name]) for layer in layers})
+        layers = [
+            replace(layer, removed=~keep[layer.name], facts=NOTHING if facts is None else facts[layer.name])
+            for layer in layers
+        ]
+    return _towards(pruner, layers, goal)
+
+
+def _towards(pruner: Pruner, layers: list[Layer], goal: Goal) -> Verdict:
+    return by_level(pruner, layers, goal) if isinstance(goal, Mapping) else by_total(pruner, layers, goal)
+
+
+def _staged(goal: Goal, layers: list[Layer], gone: Mapping[str, int], number: int, rounds: int) -> Goal:
+    if isinstance(goal, Mapping):
+        shares = {layer.name: gone[layer.name] / layer.counts[0] for layer in layers}
+        return {name: staged(goal[name], share, number, rounds) for name, share in shares.items()}
+    weights = sum(layer.counts[0] * layer.worth for layer in layers)
+    return staged(goal, sum(gone[layer.name] * layer.worth for layer in layers) / weights, number, rounds)
+
+
+def by_growth(
+    pruner: Pruner, update: DropGrow, layers: list[Layer], targets: Mapping[str, float], share: float
+) -> Verdict:
+    """Each layer at its target still, but of other groups: some of those that stayed go, others come.
+
+    Args:
+        targets: of each layer, fraction removed.
+        share: of the window that has passed, in [0, 1].
+    """
+    new = [layer for layer in layers if layer.keep is None]
+    keep = dict(by_level(replace(pruner, criterion=update.first), new, targets).keep) if new else {}
+    asked = {}
+    for layer in layers:
+        gone = removable_groups(pruner, layer.counts[0], targets[layer.name])
+        asked[layer.name] = gone * layer.worth
+        if layer.keep is not None:
+            keep[layer.name] = _regrown(pruner, update, layer, layer.keep, gone, share)
+    return Verdict(keep, asked, sum(asked.values()))
+
+
+def _regrown(pruner: Pruner, update: DropGrow, layer: Layer, keep: Tensor, gone: int, share: float) -> Tensor:
+    """The best of the groups that stayed and, among all others, those that growth ranks highest; (groups,) bool."""
+    groups = layer.counts[0]
+    dropped = removal_count(update.dropped(share), groups - gone)
+    (ranked,) = candidates_of([layer], pruner, Global())
+    (stays,) = select([replace(ranked, size=1, removed=~keep)], gone + dropped, min_keep=0)
+    growth = update.growth(layer.weight, layer.granularity, key=layer.key, facts=layer.facts)
+    spared = stays.nonzero().flatten()
+    grown = Candidate(layer.name, groups, 1, lambda start, stop: growth[start:stop], spared=spared)
+    return select([grown], gone, min_keep=0)[0]
 
 
 def by_total(pruner: Pruner, layers: list[Layer], target: float) -> Verdict:
@@ -180,7 +267,7 @@ def _together(pruner: Pruner, layers: list[Layer], target: float) -> dict[str, t
     first = layers[0]
     scores = first.scores(pruner.criterion)
     if pruner.together != "leader":
-        all_scores = [scores, *(layer.scores(pruner.criterion) for layer in layers[1:])]
+        all_scores = [layer.scores_left(pruner.criterion) for layer in layers]
         # Shares, so that no layer's scale matters.
         shares = [one / size if bool(size := one.abs().sum()) else one for one in all_scores]
         scores = torch.stack([one.to(scores) for one in shares]).mean(dim=0)

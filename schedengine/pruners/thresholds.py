@@ -19,17 +19,19 @@ Limits = Limit | Annotated[dict[str, Limit], Field(min_length=1)]
 
 @plain_dataclass(frozen=True)
 class Pace:
-    """Where a cut lies in its window, in epochs; for limits that move.
+    """Where a cut lies in its window, in epochs; for what changes with time.
 
     Args:
-        passed: since the window began.
+        passed: since the window began; a part of an epoch counts as none, as in Distiller.
         length: of the window; an instant lasts for its epoch.
         every: from cut to cut.
+        share: of the window that has passed, in [0, 1], by steps.
     """
 
     passed: float = 0.0
     length: float = 1.0
     every: float = 1.0
+    share: float = 0.0
 
 
 AT_ONCE = Pace()

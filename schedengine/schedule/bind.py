@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from schedengine.criteria.base import outputs_dim
+from schedengine.criteria.network import LossFunction
 from schedengine.criteria.passes import bare
 from schedengine.errors import Problem, SchedEngineError, ScheduleError
 from schedengine.export.forward import Inputs
@@ -18,6 +20,9 @@ from schedengine.lr.plateau import Plateau
 from schedengine.lr.trace import Recorder, Trace
 from schedengine.masks import MaskStore
 from schedengine.policies.base import Policy as BoundPolicy
+from schedengine.policies.collapse import CollapsePolicy
+from schedengine.policies.edits import EditPolicy
+from schedengine.policies.learning import LearningPolicy
 from schedengine.policies.lr import LRPolicy, PlateauPolicy, groups_of
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.policies.regularization import RegularizationPolicy
@@ -27,6 +32,10 @@ from schedengine.policies.snapshots import Snapshots
 from schedengine.policies.thinning import ThinPolicy
 from schedengine.progress import Moment, Occasions, Progress, Time, Window
 from schedengine.pruners.bound import BoundPruner
+from schedengine.pruners.choice import can_fuse
+from schedengine.pruners.gates import Gate
+from schedengine.pruners.learned import Learned
+from schedengine.pruners.pruned import Decay
 from schedengine.pruners.pruner import Pruner
 from schedengine.regularizers.bound import BoundRegularizer
 from schedengine.regularizers.regularizer import Regularizer
@@ -51,6 +60,7 @@ def bind(
     trace: Trace | None = None,
     example_inputs: Inputs | None = None,
     data: Iterable[Any] | None = None,
+    loss: LossFunction | None = None,
 ) -> PruningScheduler:
     """Put a schedule on a model.
 
@@ -64,6 +74,8 @@ def bind(
         example_inputs: a small batch of inputs, (B, ...), for thinning and for criteria that look at the batch
             normalisation that follows a layer; default: by the model's ``input_shape``, as Distiller's have.
         data: batches, (inputs, targets) or inputs alone, for criteria that need statistics before the first epoch.
+        loss: (outputs, targets) -> the mean loss of a batch, a scalar, for criteria that look at its derivatives (snip,
+            grasp, fisher, obs), such as ``torch.nn.functional.cross_entropy``.
 
     Raises:
         ScheduleError: everything in the schedule that does not fit the model or the run, each with its place.
@@ -71,7 +83,7 @@ def bind(
     if trace is not None and not isinstance(trace, Trace):
         raise SchedEngineError(f"trace is a schedengine.Trace, as in Trace(rates, steps_per_epoch); got {trace!r:.60}")
     inputs = _inputs_by_shape(model) if example_inputs is None else example_inputs
-    return _Binder(schedule, model, optimizer, epochs, steps_per_epoch, trace, inputs, data).bind()
+    return _Binder(schedule, model, optimizer, epochs, steps_per_epoch, trace, inputs, data, loss).bind()
 
 
 def _inputs_by_shape(model: nn.Module) -> Inputs | None:
@@ -94,6 +106,7 @@ class _Binder:
         trace: Trace | None,
         example_inputs: Inputs | None,
         data: Iterable[Any] | None,
+        loss: LossFunction | None,
     ) -> None:
         self.schedule = schedule
         self.model = model
@@ -101,6 +114,7 @@ class _Binder:
         self.steps_per_epoch = steps_per_epoch
         self.example_inputs = example_inputs
         self.data = data
+        self.loss = loss
         self.timeline = Timeline.of(schedule, epochs)
         self.earlier = trace or schedule.trace
         self.course = Course(schedule, self.timeline, Fraction(self.earlier.epochs if self.earlier else 0))
@@ -111,6 +125,15 @@ class _Binder:
         self.problems: list[Problem] = []
 
     def bind(self) -> PruningScheduler:
+        given = [] if self.optimizer is None else list(self.optimizer.param_groups)
+        try:
+            return self._bound()
+        except SchedEngineError:
+            if self.optimizer is not None:  # what is learned has joined it
+                self.optimizer.param_groups[:] = given
+            raise
+
+    def _bound(self) -> PruningScheduler:
         pruners = self.pruners = self._instances("pruners", self._pruner)
         regularizers = self.regularizers = self._instances("regularizers", self._regularizer)
         occasions = [self._occasions(number, policy) for number, policy in enumerate(self.schedule.policies)]
@@ -119,16 +142,19 @@ class _Binder:
         self._check_ends(occasions)
         self._check_modes(pruners)
         self._check_keeps(pruners, regularizers)
+        self._check_steady()
+        self.learned = self._learned()
         self.problems += self.course.problems()
         can_thin = self._check_thinning()
         rates = {} if self.optimizer is None else self.schedule.lr_schedulers
         made: dict[str, Mapping[str, Any]] = {
-            "pruner": pruners,
+            "pruner": {name: one for name, one in pruners.items() if not one.spec.is_learned or name in self.learned},
             "release": pruners,
             "regularizer": regularizers,
             "lr_scheduler": rates,
             "rewind": {"": None},
             "thin": {"": None} if can_thin else {},
+            "check_collapse": {"": None} if self._check_collapse() else {},
         }
         policies = {
             number: self._policy(policy, own, pruners, regularizers, occasions)
@@ -145,7 +171,7 @@ class _Binder:
             list(policies.values()),
             pruners,
             self.table,
-            MaskStore(self.table),
+            MaskStore(self.table, self.learned),
             total_epochs=self.timeline.epochs,
             steps_per_epoch=self.steps_per_epoch,
             is_lenient=self.schedule.effects == "warn",
@@ -153,6 +179,7 @@ class _Binder:
             snapshots=Snapshots(self.course.snapshots()),
             example_inputs=self.example_inputs,
             data=self.data,
+            loss=self.loss,
         )
 
     def _instances(self, section: str, make: Callable[[str, Any], T]) -> dict[str, T]:
@@ -263,6 +290,9 @@ class _Binder:
             return ReleasePolicy(pruners[policy.release], own)
         if policy.thin is not None:
             return self._thinning(policy, own)
+        if policy.check_collapse is not None:
+            sizes = {name: self.table[name].numel() for one in pruners.values() for name in one.names}
+            return CollapsePolicy(policy.check_collapse, own, sizes, is_stretch=policy.during is not None)
         if policy.rewind is not None:
             return RewindPolicy(policy.rewind, own, list(pruners.values()))
         assert self.optimizer is not None
@@ -271,6 +301,14 @@ class _Binder:
             return PlateauPolicy(schedule, own, groups)
         run = Moment(Fraction(self.timeline.epochs or 0))
         return LRPolicy(schedule, own, groups, clock=policy.clock, run=run, offsets=self.course.offsets())
+
+    def _check_collapse(self) -> bool:
+        """Whether there are layers to look at."""
+        for number, policy in enumerate(self.schedule.policies):
+            if policy.check_collapse is not None and not any(one.kind == "pruner" for one in self.schedule.policies):
+                message = "no pruner acts, whose layers could collapse; add a policy of one, or remove this"
+                self.problems.append(self.schedule.problem(f"policies[{number}].check_collapse", message))
+        return bool(self.pruners)
 
     def _check_thinning(self) -> bool:
         for number, policy in enumerate(self.schedule.policies):
@@ -296,20 +334,22 @@ class _Binder:
             own,
             inputs,
             follows=follows,
-            revives=releases or any(one.spec.pruned in ("hidden", "dense") for one in self.pruners.values()),
+            revives=releases or any(one.spec.pruned.keeps for one in self.pruners.values()),
             passing=[name for name, one in self.pruners.items() if one.spec.lasts == "step"],
             lenient=lenient,
             reasons=reasons,
         )
 
-    def _pruning(
-        self, policy: Policy, own: Occasions, pruner: BoundPruner, occasions: list[Occasions]
-    ) -> PruningPolicy:
+    def _pruning(self, policy: Policy, own: Occasions, pruner: BoundPruner, occasions: list[Occasions]) -> BoundPolicy:
+        if pruner.spec.is_learned:
+            return LearningPolicy(pruner, own, self.learned[pruner.name])
         siblings = [
             (other, windows)
             for other, windows in zip(self.schedule.policies, occasions, strict=True)
             if other.kind == "pruner" and other.instance == policy.instance
         ]
+        if pruner.spec.is_edit:
+            return EditPolicy(pruner, own, Occasions.merge(windows for _, windows in siblings))
         slow = pruner.spec.sparsity.every if pruner.spec.sparsity is not None else None
         targets = None
         if slow is not None:
@@ -322,6 +362,65 @@ class _Binder:
             refresh=None if policy.refresh is None else policy.refresh.length(Moment()),
             keep_mask=policy.keep_mask,
         )
+
+    def _check_steady(self) -> None:
+        """A pruner that learns, or holds back, does so at every step of a stretch of time."""
+        used: dict[str, int] = {}
+        for number, policy in enumerate(self.schedule.policies):
+            pruner = self.pruners.get(policy.instance) if policy.kind == "pruner" else None
+            if pruner is None or not (pruner.spec.is_learned or pruner.spec.is_edit):
+                continue
+            word, messages = pruner.spec.treatment, []
+            if policy.during is None:
+                messages.append(f"{word} acts at every step of a stretch of time; use 'during', as in 'during: run'")
+            if policy.refresh is not None or policy.keep_mask:
+                key = "keep_mask" if policy.keep_mask else "refresh"
+                messages.append(f"{key!r} is for masks, and pruner {policy.instance!r} ({word}) has none; remove it")
+            if pruner.spec.is_learned and policy.instance in used:
+                messages.append(f"pruner {policy.instance!r} learns in one policy; name all phases in the first")
+            used[policy.instance] = number
+            self.problems += [self.schedule.problem(f"policies[{number}]", message) for message in messages]
+        for name, pruner in self.pruners.items():
+            if pruner.spec.is_edit:
+                self.problems += [self.schedule.problem(f"pruners.{name}{path}", m) for path, m in self._edits(pruner)]
+
+    def _edits(self, pruner: BoundPruner) -> Iterator[tuple[str, str]]:
+        """What keeps a pruner from editing gradients."""
+        if not can_fuse(pruner):
+            yield ".criterion", "is not one that can be asked at every step; use magnitude or gradient"
+        if not isinstance(pruner.spec.pruned, Decay) or self.optimizer is None:
+            return
+        own = {id(self.table[name]) for name in pruner.names}
+        for group in self.optimizer.param_groups:
+            is_apart = isinstance(self.optimizer, torch.optim.AdamW) or group.get("decoupled_weight_decay")
+            if is_apart and group.get("weight_decay") and any(id(one) in own for one in group["params"]):
+                message = (
+                    f"{type(self.optimizer).__name__} decays all weights by itself, apart from their gradients; give "
+                    "it weight_decay 0 for these parameters, and 'pruned: {decay: {strength: ...}}' its value"
+                )
+                yield ".pruned", message
+                return
+
+    def _learned(self) -> dict[str, Learned]:
+        """The thresholds of those pruners that learn, each in a group of the optimizer of its own."""
+        found = {}
+        for name, pruner in self.pruners.items():
+            gate = pruner.spec.pruned
+            if not isinstance(gate, Gate):
+                continue
+            if self.optimizer is None:
+                self.problems.append(
+                    self.schedule.problem(f"pruners.{name}.pruned", "is trained; pass the optimizer to bind()")
+                )
+                continue
+            outputs = {one: outputs_dim(self.table.layer(one)) or 0 for one in pruner.names}
+            shapes = pruner.shapes(self.table)
+            found[name] = Learned(gate, shapes, outputs, self.table[pruner.names[0]])
+            first = self.optimizer.param_groups[0]
+            decay = first.get("weight_decay", 0.0) if gate.weight_decay is None else gate.weight_decay
+            own = {"params": [found[name].values], "lr": first["lr"] * gate.lr, "weight_decay": decay}
+            self.optimizer.add_param_group(own)
+        return found
 
     def _check_overlaps(self, occasions: list[Occasions]) -> None:
         """A pruner's cuts are counted through its windows, which only means something where they follow each other."""
@@ -363,8 +462,8 @@ class _Binder:
                 self.problems.append(self.schedule.problem(f"pruners.{other.name}", message))
                 continue
             message = (
-                f"is {other.spec.pruned}, and {one.name!r}, which also prunes {shared[0]}, has {one.spec.pruned}; "
-                "use the same, or write 'masks: replace' where the second takes over from the first"
+                f"is {other.spec.treatment}, and {one.name!r}, which also prunes {shared[0]}, has "
+                f"{one.spec.treatment}; use the same, or write 'masks: replace' where the second takes over"
             )
             self.problems.append(self.schedule.problem(f"pruners.{other.name}.pruned", message))
 
@@ -379,10 +478,10 @@ class _Binder:
                 self.problems.append(self.schedule.problem(f"policies[{number}].keep_mask", message))
             for pruner in pruners.values():
                 shared = [name for name in pruner.names if name in regularizer.names]
-                if shared and pruner.spec.pruned in ("hidden", "dense") and pruner.spec.masks != "replace":
+                if shared and pruner.spec.pruned.keeps and pruner.spec.masks != "replace":
                     message = (
-                        f"drops the values of {shared[0]} that pruner {pruner.name!r} keeps ({pruner.spec.pruned}); "
-                        "use 'pruned: zero' there, or remove keep_mask"
+                        f"drops the values of {shared[0]} that pruner {pruner.name!r} keeps "
+                        f"({pruner.spec.treatment}); use 'pruned: zero' there, or remove keep_mask"
                     )
                     self.problems.append(self.schedule.problem(f"policies[{number}].keep_mask", message))
 

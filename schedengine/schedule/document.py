@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from schedengine.criteria.network import LossFunction
     from schedengine.export.forward import Inputs
     from schedengine.scheduler import PruningScheduler
 
@@ -184,7 +185,7 @@ PhasesField = Annotated[
 ]
 KINDS = {"pruner": "pruners", "regularizer": "regularizers", "lr_scheduler": "lr_schedulers"}
 """What a policy names -> the section it is defined in."""
-ACTIONS = ("rewind", "release", "thin")
+ACTIONS = ("rewind", "release", "thin", "check_collapse")
 """What a policy may say itself, without a section."""
 REFERENCES = {**KINDS, "release": "pruners"}
 """Keys of a policy that hold the name of an instance -> the section it is defined in."""
@@ -192,7 +193,7 @@ REFERENCES = {**KINDS, "release": "pruners"}
 
 @dataclass(frozen=True, config=SPEC)
 class Policy:
-    """An instance or an action, and when it acts; exactly one of the first six keys.
+    """An instance or an action, and when it acts; exactly one of the first seven keys.
 
     Args:
         pruner, regularizer, lr_scheduler: the name of an instance.
@@ -200,6 +201,9 @@ class Policy:
         release: the name of a pruner, whose masks are taken away.
         thin: what is zero is removed from the network: filters (that their layer makes zero), channels (that no layer
             reads), or all.
+        check_collapse: error or warn, where all weights of a layer that pruners selected are 0, or no path of weights
+            leads through the network any more; with ``during`` after every cut of the stretch, and when an epoch of it
+            is over. It stands after the pruners that cut at the same moment.
         at: instants: a phase (the start of each repeat), {end: PHASE}, start, end, a time, or a list.
         during: a phase, a list of phases, or run; the policy acts in each repeat.
         from_: from the start of the phase on; default 0.
@@ -218,6 +222,7 @@ class Policy:
     rewind: Rewind | None = None
     release: str | None = None
     thin: Thin | None = None
+    check_collapse: Literal["error", "warn"] | None = None
     at: InstantsField | None = None
     during: PhasesField | None = None
     from_: TimeField | None = None
@@ -236,7 +241,9 @@ class Policy:
         if (self.at is None) == (self.during is None):
             found = "both" if self.at is not None else "neither"
             raise ValueError(f"a policy acts 'at' (instants) or 'during' (a phase, or run); this one has {found}")
-        if self.kind in ACTIONS and self.during is not None:
+        if self.check_collapse is not None and self.every is not None:
+            raise ValueError("'check_collapse' looks after every cut of a stretch; remove 'every', or use 'at'")
+        if self.kind in ACTIONS and self.check_collapse is None and self.during is not None:
             raise ValueError(
                 f"{self.kind!r} happens at instants; use 'at', as in 'at: PHASE' (the start of each repeat)"
             )
@@ -384,6 +391,7 @@ class Schedule:
         trace: Trace | None = None,
         example_inputs: Inputs | None = None,
         data: Iterable[Any] | None = None,
+        loss: LossFunction | None = None,
     ) -> PruningScheduler:
         """Put it on a model: names resolved, windows placed.
 
@@ -396,6 +404,8 @@ class Schedule:
             example_inputs: a small batch of inputs, (B, ...), for thinning and for criteria that look at the batch
                 normalisation that follows a layer.
             data: batches, (inputs, targets) or inputs alone, for criteria that need statistics before the first epoch.
+            loss: (outputs, targets) -> the mean loss of a batch, a scalar, for criteria that look at its derivatives
+                (snip, grasp, fisher, obs), such as ``torch.nn.functional.cross_entropy``.
 
         Raises:
             ScheduleError: everything in it that does not fit the model or the run, each with its place.
@@ -411,4 +421,5 @@ class Schedule:
             trace=trace,
             example_inputs=example_inputs,
             data=data,
+            loss=loss,
         )

@@ -174,9 +174,11 @@ def _is_shorter(window: Window, every: Time) -> bool:
 
 
 def default_every(schedule: Schedule, policy: Policy) -> Time:
-    """The distance between instants where the policy does not say: an epoch, or a step for a learning rate of ours."""
-    schedules = schedule.lr_schedulers if policy.kind == "lr_scheduler" else {}
-    is_steps = policy.instance in schedules and schedules[policy.instance].unit == "st"
+    """The distance between instants where the policy does not say: an epoch, or a step for a learning rate of ours and
+    for a pruner that edits gradients."""
+    rate = schedule.lr_schedulers.get(policy.instance) if policy.kind == "lr_scheduler" else None
+    pruner = schedule.pruners.get(policy.instance) if policy.kind == "pruner" else None
+    is_steps = (rate is not None and rate.unit == "st") or (pruner is not None and pruner.is_edit)
     return Time(Fraction(1), "st" if is_steps else "ep")
 
 

@@ -121,6 +121,7 @@ class Session:
             trace=trace,
             example_inputs=torch.zeros(2, *data.shape),
             data=_train_loader(data, replace(settings, augment=False)),
+            loss=torch.nn.functional.cross_entropy,
         )
         network: Any = torch.compile(model) if settings.compile else model
         return cls(settings, document, data, model, network, optimizer, scheduler, loader, compute)

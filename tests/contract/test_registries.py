@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,28 +12,39 @@ from torch import nn
 
 from schedengine import dump, load_schedule
 from schedengine.criteria import CRITERIA
-from schedengine.errors import EffectError
+from schedengine.errors import EffectError, EffectWarning
 from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
-from schedengine.pruners import THRESHOLDS, UPDATES
+from schedengine.pruners import PRUNED, THRESHOLDS, UPDATES
+from schedengine.pruners.gates import Gate
+from schedengine.pruners.pruned import Edit
 from schedengine.registry import Registry
 from schedengine.regularizers import PENALTIES, STRENGTHS
 from schedengine.sparsity import ALLOCATIONS, RAMPS
 
-REGISTRIES = [CRITERIA, GRANULARITIES, ALLOCATIONS, RAMPS, UPDATES, THRESHOLDS, PENALTIES, STRENGTHS, LR_SCHEDULES]
+REGISTRIES = [CRITERIA, GRANULARITIES, ALLOCATIONS, RAMPS, UPDATES, PRUNED, THRESHOLDS, PENALTIES]
+REGISTRIES += [STRENGTHS, LR_SCHEDULES]
 GRANULARITY: dict[str, Any] = {"block": {"block": [1, 1]}, "consecutive": {"consecutive": 1}}
 THRESHOLD: dict[str, Any] = {"rising": {"rising": {"by_name": 0.5, "after": 2.0}}}
-UPDATE: dict[str, Any] = {"splice": {"threshold": 0.5, "sparsity": None, "pruned": "hidden"}}
+UPDATE: dict[str, Any] = {
+    "splice": {"threshold": 0.5, "sparsity": None, "pruned": "hidden"},
+    "drop_grow": {"allocation": "uniform", "mask_gradients": True},
+    "learned": {"pruned": "soft_threshold", "sparsity": None},
+}
 RAMP: dict[str, Any] = {
     "list": {"ramp": "list", "values": [0.3]},
     "remaining": {"remaining": 0.3},
 }
 
+STEADY = [cls for name in PRUNED.names() if issubclass(cls := PRUNED.get(name), (Gate, Edit))]
+"""What acts at every step of a stretch of time, and never at an instant."""
+
 AXES: list[dict[str, Any]] = [
     *({"criterion": name} for name in CRITERIA.names()),
     *({"granularity": GRANULARITY.get(name, name)} for name in GRANULARITIES.names() if name != "keep"),  # takes no 1x1
     *({"allocation": name} for name in ALLOCATIONS.names()),
-    *({"update": name, **UPDATE.get(name, {})} for name in UPDATES.names()),
+    *({"update": name, **UPDATE.get(name, {})} for name in UPDATES.names() if name != "learned"),
+    *({"pruned": name, "update": "reselect"} for name in PRUNED.names() if PRUNED.get(name) not in STEADY),
     *({"sparsity": RAMP.get(name, {"ramp": name, "to": 0.3})} for name in RAMPS.names()),
     *({"threshold": THRESHOLD.get(name, {name: 0.5}), "sparsity": None} for name in THRESHOLDS.names()),
 ]
@@ -108,9 +120,17 @@ def test_criteria_that_look_at_more_than_weights_cut_awkward_ones(
     name: str, dtype: torch.dtype, value: float | None
 ) -> None:
     model, images = normalised(value, dtype), torch.ones(2, 3, 6, 6, dtype=dtype)
-    schedule = one_pruner({"criterion": name, "granularity": "filter", "sparsity": 0.3, "optional": True}, {"at": 0})
-    scheduler = schedule.bind(model, epochs=1, data=[images])
+    axes = {"criterion": name, "granularity": "filter", "sparsity": 0.3, "optional": True}
+    data, squares = [(images, torch.zeros(2))], lambda made, _: made.square().mean()
+    given: dict[str, Any] = {"data": data, "loss": squares, "example_inputs": images, "steps_per_epoch": 2}
+    if name == "gradient":  # which knows that it is 0 over filters before a normalisation, if it can trace one
+        del given["example_inputs"]
+    scheduler = one_pruner(axes, {"at": "1st"}).bind(model, epochs=1, **given)
     scheduler.on_epoch_begin(0)
+    scheduler.on_minibatch_begin(0, 0, 2)
+    scheduler.before_parameter_optimization(0, 0, 2)
+    scheduler.on_minibatch_end(0, 0, 2)
+    scheduler.on_minibatch_begin(0, 1, 2)
     kept = [int(scheduler.masks.in_force(f"{at}.weight").count_nonzero()) for at in (0, 2, 4, 6)]
     assert all(count > 0 for count in kept)
     assert scheduler.cuts[0].removed == 6 + 64 + 8 + 6 - sum(kept) > 0
@@ -123,3 +143,25 @@ def test_criteria_that_look_at_more_than_weights_cut_nothing_blindly(name: str) 
     )
     with pytest.raises(EffectError, match="no cut"):
         scheduler.on_epoch_begin(0)
+
+
+@pytest.mark.parametrize("name", [name for name in PRUNED.names() if PRUNED.get(name) in STEADY])
+@pytest.mark.parametrize("value", [None, 1.0, 0.0], ids=["random", "all equal", "all zero"])
+def test_what_acts_at_every_step_takes_awkward_weights(name: str, value: float | None) -> None:
+    model = layers((2, 3, 1, 1), (8, 2, 2, 2), (1, 8, 1, 1), value=value)
+    is_learned = issubclass(PRUNED.get(name), Gate)
+    axes = {"update": "learned"} if is_learned else {"update": "reselect", "sparsity": 0.3}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = one_pruner({"pruned": name, **axes, "optional": True}, {"during": "run"})
+    scheduler = schedule.bind(model, optimizer, epochs=1)
+    scheduler.on_epoch_begin(0)
+    for step in range(2):
+        scheduler.on_minibatch_begin(0, step, 2)
+        optimizer.zero_grad()
+        model(torch.ones(2, 3, 4, 4)).square().mean().backward()
+        scheduler.before_parameter_optimization(0, step, 2)
+        optimizer.step()
+        scheduler.on_minibatch_end(0, step, 2)
+    with suppress(EffectWarning):  # that nothing was removed
+        scheduler.on_epoch_end(0)
+    assert all(bool(one.isfinite().all()) for one in model.parameters())

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from loops import sgd, small_model, step_once, train
+from methods import DATA, METHODS
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from schedengine import PruningScheduler, load_schedule
 from schedengine.criteria import CRITERIA
 from schedengine.lr import LR_SCHEDULES
 from schedengine.lr.retraining import Retraining
-from schedengine.pruners import UPDATES
 from schedengine.sparsity import ALLOCATIONS, RAMPS
 
 EPOCHS = 6
@@ -115,7 +116,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     },
     **{f"update {name}, {mode}": {**pruning(update=name, pruned=mode, **UPDATE_FIELDS.get(name, {})),
                                   "policies": [{"pruner": "p", "during": "run", "keep_mask": mode == "forward"}]}
-       for name in UPDATES.names() for mode in ("zero", "hidden", "dense", "forward")},
+       for name in ("shrink", "reselect", "splice") for mode in ("zero", "hidden", "dense", "forward")},
     **{f"optimizer state {how}": pruning(optimizer_state=how) for how in ("mask", "keep", "reset")},
     **{f"threshold {name}": pruning(threshold={name: {"by_name": 0.5, **fields}}, sparsity=None, update="reselect",
                                     pruned="dense")
@@ -145,6 +146,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "cuts repeated in a retraining": {**retraining("ALLR", update="reselect", pruned="dense"), "policies": [
         {"pruner": "p", "at": "cycle", "refresh": "3st"},
         {"lr_scheduler": "dense", "during": "dense"}, {"lr_scheduler": "again", "during": "cycle"}]},
+    **{f"method {name}": document for name, document in METHODS.items()},
     "rates of a training that goes on": {**retraining("SLR"), "policies": [
         {"pruner": "p", "at": {"end": "run"}},
         {"lr_scheduler": "dense", "during": "dense"}, {"lr_scheduler": "again", "during": "cycle"}]},
@@ -153,7 +155,9 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 
 PHASED = [name for name, document in SCHEDULES.items() if "phases" in document]
 REMEMBERING = [
-    name for name in SCHEDULES if name.startswith(("criterion", "threshold", "drop", "patterns", "update spl"))
+    name
+    for name in SCHEDULES
+    if name.startswith(("criterion", "threshold", "drop", "patterns", "update spl", "method"))
 ]
 """Those that change something with a step, or gather something through an epoch."""
 Setting = tuple[nn.Sequential, torch.optim.SGD, PruningScheduler]
@@ -162,7 +166,8 @@ Setting = tuple[nn.Sequential, torch.optim.SGD, PruningScheduler]
 def setting(document: dict[str, Any], seed: int = 0, rate: float = 0.1) -> Setting:
     model = small_model(seed)
     optimizer = sgd(model, lr=rate, weight_decay=0.01)
-    return model, optimizer, load_schedule(document).bind(model, optimizer, epochs=EPOCHS)
+    given: dict[str, Any] = {"example_inputs": DATA[0][0][:1], "data": DATA, "loss": cross_entropy}
+    return model, optimizer, load_schedule(document).bind(model, optimizer, epochs=EPOCHS, **given)
 
 
 def anew(document: dict[str, Any], old: Setting) -> Setting:

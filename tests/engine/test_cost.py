@@ -151,3 +151,34 @@ def test_snapshots_cost_a_step_nothing_where_none_is_due() -> None:
     schedule = load_schedule({"version": 2, "pruners": {"p": {"sparsity": 0.5}}, "policies": policies})
     scheduler = schedule.bind(model, sgd(model), epochs=1)
     assert step_operations(scheduler, model) == ["aten::_foreach_mul_.List"]
+
+
+ANEW = {"update": "reselect", "sparsity": 0.5}
+AT_EVERY_STEP: dict[str, dict[str, Any]] = {
+    "dnw": {**ANEW, "pruned": "dense"},
+    "gsm": {**ANEW, "pruned": "passive", "criterion": "gradient"},
+    "lc": {**ANEW, "pruned": {"decay": {"strength": 0.1}}},
+    "str": {"update": "learned", "pruned": "soft_threshold"},
+    "dst": {"update": "learned", "pruned": "step_threshold"},
+    "cs": {"update": "learned", "pruned": "sigmoid_gate"},
+}
+
+
+def shapeless(names: list[str]) -> list[str]:
+    """Without what only gives a tensor another shape: no kernel is launched for it."""
+    views = ("view", "reshape", "detach", "alias", "split", "slice", "select", "unsqueeze", "expand", "_unsafe_view")
+    return [name for name in names if not any(f"::{word}" in name for word in views)]
+
+
+@pytest.mark.parametrize("name", AT_EVERY_STEP)
+def test_what_is_done_at_every_step_launches_as_much_for_three_layers_as_for_sixty(name: str) -> None:
+    counts = []
+    for layers in (3, 60):
+        model = deep_model(layers)
+        policy = {"during": "run", "every": "1st"} if name == "dnw" else {"during": "run"}
+        scheduler = one_pruner(AT_EVERY_STEP[name], policy).bind(model, sgd(model), epochs=1, steps_per_epoch=10)
+        operations = shapeless(step_operations(scheduler, model))
+        waiting = [word for word in SYNCHRONISING if word != "_to_copy"]  # to another dtype here, not device
+        assert not [one for one in operations if any(word in one for word in waiting)]
+        counts.append(len(operations))
+    assert counts[0] == counts[1] <= 110, counts

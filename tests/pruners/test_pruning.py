@@ -99,7 +99,7 @@ def test_cuts_on_steps_are_counted_over_the_run() -> None:
 def test_a_ramp_can_move_more_slowly_than_the_cuts() -> None:
     axes = {"sparsity": {"ramp": "linear", "to": 0.8, "every": 2}, "update": "reselect", "pruned": "dense"}
     scheduler, _ = run(axes, {"during": "run", "every": "2st"}, epochs=4)
-    assert [cut.target for cut in scheduler.cuts] == pytest.approx([0.4] * 4 + [0.8] * 4)
+    assert [cut.target for cut in scheduler.cuts] == pytest.approx([0.4, 0.8])
 
 
 def test_the_last_cut_reaches_the_target_though_the_ramp_would_have_moved_after_it() -> None:

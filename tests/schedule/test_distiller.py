@@ -236,7 +236,7 @@ def test_a_second_policy_with_other_args_gets_a_pruner_of_its_own() -> None:
     )
     assert len(load_schedule(text).pruners) == 1
     other = text.replace("keep_mask", "mask_on_forward_only")
-    assert [pruner.pruned for pruner in load_schedule(other).pruners.values()] == ["forward", "zero"]
+    assert [pruner.treatment for pruner in load_schedule(other).pruners.values()] == ["forward", "zero"]
 
 
 def test_a_policy_without_args_has_the_pruner_as_it_stands() -> None:

@@ -339,11 +339,12 @@ def compare(pruner: str, names: list[str], formula: Formula, args: str = "", mod
                 assert mask is None or mask.equal(torch.ones_like(mask) if expected is None else expected), name
                 assert (mask is not None or expected is None) and weight.detach().equal(shown[name]), (epoch, name)
             noise = {name: torch.randn(weight.shape, generator=generator) * 0.01 for name, weight in weights.items()}
+            for name, weight in weights.items():
+                weight.grad = noise[name]
             scheduler.before_parameter_optimization(epoch, step, STEPS)
             with torch.no_grad():
                 for name, weight in weights.items():
                     weight += noise[name]
-                    weight.grad = noise[name]
             scheduler.on_minibatch_end(epoch, step, STEPS)
             reference.step(noise)
         scheduler.on_epoch_end(epoch)
