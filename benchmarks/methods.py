@@ -1,13 +1,15 @@
-"""The evidence of docs/recipes.md: the methods of schedules/methods/ and BIMP from scratch, in one budget of 20 epochs.
+"""The evidence of docs/recipes.md: the methods of schedules/methods/ and BIMP from scratch, in one budget of 10 epochs.
 
-    python benchmarks/methods.py run --data imagefolder:PATH [--runs DIR] [--only gmp,dpf] [--epochs 1] [--collect]
+    python benchmarks/methods.py run --data imagefolder:PATH [--runs DIR] [--only gmp,dpf] [--epochs 10] [--collect]
     python benchmarks/methods.py tables
+    python benchmarks/methods.py figure [--out docs/figures]
 
-run      ResNet-8 on the first 1,000 images of each class, at 90 % and 95 %, seeds 0 to 2. Each file is trained with the
-         options of the command in its header. Start it twice to use two cores: what one process works on, the other
-         leaves alone; finished runs are skipped, interrupted ones go on. All of seed 0 comes before seed 1, so that
-         a table is balanced whenever it is stopped.
+run      ResNet-8 on the first 1,000 images of each class, at 90 % and 95 %, seeds 0 to 2. Each file is rescaled to
+         the budget, and trained with the options of the command in its header. Start it twice to use two cores: what
+         one process works on, the other leaves alone; finished runs are skipped, interrupted ones go on. All of seed 0
+         comes before seed 1, so that a table is balanced whenever it is stopped.
 tables   mean and standard deviation over the seeds, as Markdown
+figure   the same, drawn: accuracy by method at both sparsities
 
 Methods whose sparsity cannot be set have a number that it follows from. benchmarks/results/methods/knobs.csv says which
 value is for which target (``schedengine tune`` found them): columns method, target, knob, value; a method may have rows
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas
+from matplotlib.figure import Figure
 from retraining_figures import markdown
 from runner import DENSE, LOOP, Job, epochs_of, measured, part, run, write
 
@@ -38,6 +41,7 @@ from schedengine.criteria.random import Random
 from schedengine.export.pruned import load_
 from schedengine.pruners.pruner import Pruner
 from schedengine.pruners.updates import DropGrow
+from schedengine.reports.canvas import GREY, figure, look, save, style
 from schedengine.schedule.knobs import Dial
 from schedengine.schedule.source import read
 from schedengine.sparsity.ramps import Constant, Towards
@@ -50,6 +54,7 @@ RESULTS = HERE / "results" / "methods"
 MODEL = "resnet8_cifar"
 TARGETS = (0.9, 0.95)
 SEEDS = (0, 1, 2)
+EPOCHS = 10
 VARIANTS = {"bimp": "ALLR", "bimp_layerwise": "LayerwiseALLR", "bimp_llr": "LLR"}
 """Of schedules/retraining/bimp.yaml: the rule of its retraining rates. The last is the control of OBD and OBS."""
 
@@ -129,7 +134,7 @@ def turned(text: str, name: str, target: float) -> str | None:
 def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
     """All of seed 0, then all of seed 1, ..."""
     data = ("--data", f"imagefolder:{part(arguments.data, arguments.runs)}")
-    budget = () if arguments.epochs is None else ("--budget", str(arguments.epochs))
+    budget = ("--budget", str(arguments.epochs))
     for seed in SEEDS:
         for target in TARGETS:
             for name, method in methods().items():
@@ -197,13 +202,34 @@ def tables(table: pandas.DataFrame) -> str:
     return "\n\n".join(f"At {target:.0%}:\n\n{markdown(spread(table, target))}" for target in found)
 
 
+@look()
+def draw(table: pandas.DataFrame) -> Figure:
+    """A line a method, the best at the first target on top: mean top-1 at each target, and the range over the seeds."""
+    groups = table[table["method"] != "dense"].groupby(["target", "method"])["top1"].agg(["mean", "min", "max"])
+    order = groups.loc[TARGETS[0]]["mean"].sort_values().index
+    picture = figure(6.5, 0.8 + 0.24 * len(order))
+    axes = picture.subplots()
+    for number, target in enumerate(TARGETS):
+        found = groups.loc[target].reindex(order)
+        rows, color = [at + 0.12 - 0.24 * number for at in range(len(order))], style(number)["color"]
+        axes.hlines(rows, found["min"], found["max"], color=color, linewidth=1.5)
+        axes.plot(found["mean"], rows, linestyle="", marker="os"[number], color=color, label=f"{target:.0%} removed")
+    dense = table[table["method"] == "dense"]["top1"].mean()
+    axes.axvline(dense, color=GREY, linewidth=0.8, linestyle="--")
+    axes.text(dense, len(order) - 0.4, "dense ", fontsize=7, color=GREY, ha="right", va="top")
+    axes.set_yticks(range(len(order)), order)
+    axes.set(xlabel="test top-1 (%): mean, and range over the seeds", ylim=(-0.6, len(order) - 0.3))
+    axes.legend(loc="lower right")
+    return picture
+
+
 def train(arguments: argparse.Namespace) -> None:
     """What is asked and not finished; the tables are of all that is."""
     if unknown := set(arguments.only or ()) - set(methods()):
         raise SystemExit(f"no such method: {', '.join(sorted(unknown))}; there are {', '.join(methods())}")
     arguments.runs = arguments.runs.resolve()
-    folder: Path = arguments.runs / ("scratch" if arguments.epochs is None else f"epochs{arguments.epochs}")
-    out = RESULTS if arguments.epochs is None else folder
+    folder: Path = arguments.runs / f"epochs{arguments.epochs}"
+    out = RESULTS if arguments.epochs == EPOCHS else folder
     every = list(jobs(arguments))
     if missing := set(methods()) - {job.says["method"] for job in every}:
         print(f"left out for want of a value in {RESULTS / 'knobs.csv'}: {', '.join(sorted(missing))}")
@@ -220,17 +246,22 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="train what is not finished")
     showing = commands.add_parser("tables", help="print the tables")
-    showing.add_argument("--table", type=Path, default=RESULTS / "scratch.csv", help="another one, as of --epochs")
+    drawing = commands.add_parser("figure", help="draw them")
+    drawing.add_argument("--out", type=Path, default=HERE.parent / "docs" / "figures")
+    for command in (showing, drawing):
+        command.add_argument("--table", type=Path, default=RESULTS / "scratch.csv", help="another one, as of --epochs")
     running.add_argument("--data", required=True, help="imagefolder:PATH")
     running.add_argument("--runs", type=Path, default=Path("runs/methods"), help="where the run folders go")
     running.add_argument("--only", type=lambda text: text.split(","), help="methods, with commas between them")
     running.add_argument(
-        "--epochs", type=int, help="rescale all to so many, to try it; results stay in the run folders"
+        "--epochs", type=int, default=EPOCHS, help="another budget; its table stays with its run folders"
     )
     running.add_argument("--collect", action="store_true", help="only collect what is finished")
     arguments = parser.parse_args()
     if arguments.command == "tables":
         print(tables(pandas.read_csv(arguments.table)))
+    elif arguments.command == "figure":
+        save(draw(pandas.read_csv(arguments.table)), arguments.out / "methods.svg")
     else:
         train(arguments)
 

@@ -16,7 +16,7 @@ from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
 from schedengine.policies.rewind import Rewind
 from schedengine.policies.thinning import Thin
-from schedengine.pruners import THRESHOLDS, UPDATES
+from schedengine.pruners import PRUNED, THRESHOLDS, UPDATES
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import Registry
 from schedengine.regularizers import PENALTIES, STRENGTHS
@@ -34,7 +34,7 @@ SECTIONS: list[tuple[str, str, type, list[Registry]]] = [
         "pruners",
         "Instances by name. One of `sparsity` and `threshold` is needed, but for `{keep: [N, M]}`.",
         Pruner,
-        [CRITERIA, GRANULARITIES, ALLOCATIONS, RAMPS, THRESHOLDS, UPDATES],
+        [CRITERIA, GRANULARITIES, ALLOCATIONS, RAMPS, THRESHOLDS, UPDATES, PRUNED],
     ),
     ("regularizers", "Instances by name.", Regularizer, [PENALTIES, STRENGTHS, regularizers.THRESHOLDS]),
     ("policies", "In the order in which they act at one instant.", Policy, []),

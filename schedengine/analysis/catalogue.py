@@ -18,7 +18,7 @@ from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
 from schedengine.policies.rewind import Rewind
 from schedengine.policies.thinning import Thin
-from schedengine.pruners import THRESHOLDS, UPDATES
+from schedengine.pruners import PRUNED, THRESHOLDS, UPDATES
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import Registry
 from schedengine.regularizers import PENALTIES, STRENGTHS
@@ -172,6 +172,7 @@ KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
     "ramps": lambda: entries(RAMPS),
     "thresholds": lambda: entries(THRESHOLDS),
     "updates": lambda: entries(UPDATES),
+    "pruned": lambda: entries(PRUNED),
     "regularizers": _keys(Regularizer),
     "penalties": lambda: entries(PENALTIES),
     "group_thresholds": lambda: entries(GROUP_THRESHOLDS),
