@@ -162,7 +162,11 @@ class MaskStore:
             owner: the pruner.
             mask: bool, of the parameter's shape, True where kept.
             replace: drop the masks that other pruners own (Distiller's rule: the last pruner wins).
+
+        Raises:
+            SchedEngineError: learned gates of the parameter are in place.
         """
+        self._check_settled(name)
         if replace:
             self._owned[name] = {owner: mask}
         else:
@@ -218,8 +222,12 @@ class MaskStore:
 
         Args:
             kept: by name, along which dimensions which positions stay.
+
+        Raises:
+            SchedEngineError: learned gates of one are in place.
         """
         for name, cuts in kept.items():
+            self._check_settled(name)
             if name in self._owned:
                 self._owned[name] = {owner: sliced(mask, cuts) for owner, mask in self._owned[name].items()}
             if name in self._masters:
@@ -237,9 +245,19 @@ class MaskStore:
 
     # --- learned gates -----------------------------------------------------------------------------------------------
 
+    @property
+    def has_open(self) -> bool:
+        """Whether any gates are in place."""
+        return bool(self._open)
+
     def is_open(self, owner: str) -> bool:
         """Whether a pruner's gates are in place."""
         return owner in self._open
+
+    def _check_settled(self, name: str) -> None:
+        for owner in self._open:
+            if name in self._gates[owner].names:
+                raise SchedEngineError(f"{name}: {owner!r} still learns what goes of it; act when its windows are over")
 
     def open_(self, owner: str) -> None:
         """Put learned gates in place: from now on the optimizer trains kept weights, and parameters show what is left.
@@ -472,7 +490,8 @@ class MaskStore:
         """Restore what ``state_dict`` gave, on the parameters' devices.
 
         Raises:
-            CheckpointError: a mask's parameter is unknown, or has another shape.
+            CheckpointError: a mask's parameter is unknown, or has another shape; or gates are in place that are not
+                known here.
         """
         for name, owners in state["masks"].items():
             if name not in self._table:
@@ -481,6 +500,9 @@ class MaskStore:
                 if mask.shape != self._table[name].shape:
                     shapes = f"{tuple(mask.shape)}, the model's weight {tuple(self._table[name].shape)}"
                     raise CheckpointError(f"the checkpoint's mask of {name!r} is {shapes}")
+        for owner in state["open"]:
+            if owner not in self._gates:
+                raise CheckpointError(f"pruner {owner!r} still learns in this state, and here there is none that does")
         device = {name: self._table[name].device for name in state["masks"]}
         self._owned = {
             name: {owner: mask.to(device[name], torch.bool) for owner, mask in owners.items()}
@@ -490,8 +512,8 @@ class MaskStore:
         self._applied = {name: Applied(*how) for name, how in state["applied"].items()}
         self.is_pending = state["is_pending"]
         self._changes = dict(state["changes"])
-        for owner, gates in self._gates.items():
-            gates.load_state_dict(state["gates"][owner])
+        for owner in self._gates.keys() & state["gates"].keys():
+            self._gates[owner].load_state_dict(state["gates"][owner])
         self._open = list(state["open"])
         self._groups = None
 

@@ -382,6 +382,10 @@ class Occasions:
         """The window that ``progress`` lies in, if it lies in one."""
         return next((window for _, window in self._near(progress) if window.contains(progress)), None)
 
+    def meets(self, other: Occasions) -> bool:
+        """Whether a window of one shares a moment with one of the other, as far as epochs tell."""
+        return any(one.overlaps(another) for one in self.windows for another in other.windows)
+
     @cached_property
     def _last_counts(self) -> dict[int | None, list[int]]:
         return {}

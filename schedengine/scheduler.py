@@ -288,7 +288,7 @@ class PruningScheduler:
 
     def _record(self, progress: Progress) -> None:
         """Note the rate of a step of the dense phase."""
-        if not self.cuts and self._context.optimizer is not None:
+        if not self.cuts and not self.masks.has_open and self._context.optimizer is not None:
             self._context.trace.record(progress.moment.steps, self._context.optimizer)
 
     def _snapshot(self, progress: Progress) -> Progress:

@@ -109,7 +109,7 @@ def two_rates(outlook: Outlook) -> Doubts:
     """Two learning-rate schedules at one time."""
     for pair in itertools.combinations(outlook.of_kind("lr_scheduler"), 2):
         (_, _, first), (number, _, second) = pair
-        if not _meet(first, second):
+        if not first.meets(second):
             continue
         yield f"policies[{number}]", f"two learning-rate schedules act at one time; {_winner(outlook, pair)}"
 
@@ -130,16 +130,12 @@ def _is_plateau(outlook: Outlook, policy: Policy) -> bool:
     return isinstance(outlook.schedule.lr_schedulers[policy.instance], Plateau)
 
 
-def _meet(first: Occasions, second: Occasions) -> bool:
-    return any(one.overlaps(other) for one in first.windows for other in second.windows)
-
-
 def two_pruners(outlook: Outlook) -> Doubts:
     """Two pruners on one parameter at one time."""
     for (_, one, first), (number, other, second) in itertools.combinations(outlook.of_kind("pruner"), 2):
         taken = set(outlook.selected.get(one.instance, ()))
         shared = [name for name in outlook.selected.get(other.instance, ()) if name in taken]
-        if one.instance == other.instance or not shared or not _meet(first, second):
+        if one.instance == other.instance or not shared or not first.meets(second):
             continue
         if any(outlook.schedule.pruners[name].is_edit for name in (one.instance, other.instance)):
             continue  # which removes nothing by itself

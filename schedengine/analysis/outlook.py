@@ -19,7 +19,7 @@ from schedengine.policies.lr import LRPolicy
 from schedengine.progress import Moment, Occasions, Time, Window
 from schedengine.pruners.pruner import Pruner
 from schedengine.schedule.document import Policy, Schedule
-from schedengine.schedule.plan import Timeline, default_every
+from schedengine.schedule.plan import Timeline, default_every, settled
 from schedengine.schedule.retraining import Course
 
 Doubts = Iterator[tuple[str, str]]
@@ -138,7 +138,9 @@ class Outlook:
             if policy.instance != name:
                 continue
             occasions = own if slow is None else self.timeline.occasions(policy, _EPOCH, every=slow)
-            for window in occasions.windows:
+            if pruner.is_edit:  # which removes nothing
+                continue
+            for window in (settled(own),) if pruner.is_learned else occasions.windows:
                 for moment in window.moments(self.steps):
                     yield moment.step(self.steps), not window.is_end, number, window.is_epochs
 

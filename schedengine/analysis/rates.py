@@ -44,7 +44,7 @@ class Background:
         cls, course: Course, steps_per_epoch: int, trace: Trace | None, impacts: Mapping[int, Impact] | None = None
     ) -> Background:
         """That of a schedule; ``trace`` is the weights' own, which comes before what the file says."""
-        first_cut = min((window.start.step(steps_per_epoch) for _, window in course.cuts), default=None)
+        first_cut = min((moment.step(steps_per_epoch) for moment in course.begins), default=None)
         return cls(trace or course.schedule.trace, first_cut, impacts or {})
 
 

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 def show_result(result: Report, folder: Path) -> None:
     """Print what was pruned, and what it cost."""
-    if result.pruned:
+    pruned = [one for one in result.pruned if not one.holds_back]
+    if pruned:
         show_table(
             "Pruned",
             ["pruner", "parameters", "weights", "cuts", "zeros", "target", "achieved"],
-            [_pruned(one) for one in result.pruned],
+            [_pruned(one) for one in pruned],
             "target, achieved: fraction removed of the weights that the pruner selected; zeros: counted at the end\n"
             f"of all {result.weights:,} Conv and Linear weights, and whatever else pruners selected, "
             f"{fraction(result.sparsity_all)} are 0{' or were removed' if result.thinned else ''}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -42,10 +42,11 @@ class Movement(Criterion):
 
 
 class Movements:
-    """The sums of a run, by parameter, in single precision at least. A step is one fused operation."""
+    """The sums of a run, by parameter, in single precision at least. A step is a few fused operations."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._scratch: tuple[list[Any], list[Tensor], list[Tensor]] | None = None
 
     @torch.no_grad()
     def add_(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor | None]) -> None:
@@ -62,8 +63,18 @@ class Movements:
         sums = [self._sums[name] for name in known]
         if sums:
             values = [weights[name].detach().to(one.dtype) for name, one in zip(known, sums)]
-            slopes = [one.to(total.dtype) for one, total in zip(known.values(), sums)]
-            torch._foreach_addcmul_(sums, values, slopes, value=-1)
+            torch._foreach_addcmul_(sums, values, self._of_update(list(known.values()), sums), value=-1)
+
+    def _of_update(self, gradients: list[Tensor], sums: list[Tensor]) -> list[Tensor]:
+        """The gradients, or zeros where any is not finite: mixed precision skips such an update, so nothing moved."""
+        kind = [(one.shape, one.dtype, one.device) for one in sums]
+        if self._scratch is None or self._scratch[0] != kind:
+            self._scratch = kind, *_views(sums)
+        _, flats, views = self._scratch
+        torch._foreach_copy_(views, gradients)
+        for flat in flats:
+            flat.masked_fill_(flat.isfinite().all().logical_not(), 0.0)
+        return views
 
     def read(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of those parameters that have the shape that they had."""
@@ -76,6 +87,20 @@ class Movements:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what ``state_dict`` gave."""
         self._sums = {name: one.clone() for name, one in state.items()}
+
+
+def _views(like: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """A flat buffer for each dtype and device, and parts of them of these shapes."""
+    sizes: dict[tuple[torch.dtype, torch.device], int] = {}
+    starts = []
+    for one in like:
+        key = one.dtype, one.device
+        starts.append(sizes.get(key, 0))
+        sizes[key] = starts[-1] + one.numel()
+    flats = {(dtype, device): torch.empty(size, dtype=dtype, device=device) for (dtype, device), size in sizes.items()}
+    pairs = zip(like, starts, strict=True)
+    views = [flats[one.dtype, one.device][start : start + one.numel()].view(one.shape) for one, start in pairs]
+    return list(flats.values()), views
 
 
 def _is_of(total: Tensor | None, weight: Tensor) -> bool:

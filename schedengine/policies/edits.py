@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from schedengine.errors import SchedEngineError
+from schedengine.errors import EffectWarning, SchedEngineError
 from schedengine.policies.base import Context, Policy
 from schedengine.progress import Occasions
 from schedengine.pruners.bound import BoundPruner
@@ -20,7 +21,8 @@ class EditPolicy(Policy):
     """Before each update in its windows, changes the gradients of what its pruner would remove.
 
     Which weights these are is chosen at its instants, by weights and gradients as they are then. Nothing waits for the
-    device.
+    device. Where gradients are not finite (mixed precision skips such an update) nothing is held back, which is told at
+    the end of the epoch.
 
     Args:
         pruner: what it would remove, and what is done to it (``pruned: passive`` or ``decay``).
@@ -50,7 +52,8 @@ class EditPolicy(Policy):
             )
         weights = [context.masks.weight(name) for name in self.pruner.names]
         number = self.every.reached(context.progress)
-        if self._kept and self._kept[0].dtype != known[0].dtype:  # of a checkpoint
+        if self._kept and (self._kept[0].dtype, self._kept[0].device) != (known[0].dtype, known[0].device):
+            # Of a checkpoint, or of a model that has moved since.
             self._kept = [torch.empty_like(by).copy_(one) for by, one in zip(known, self._kept, strict=True)]
         if number != self._number or not self._kept:
             self._kept = self._choose(weights, known, number, self.every.count(context.progress.steps_per_epoch))
@@ -91,7 +94,18 @@ class EditPolicy(Policy):
         return [decay.get(id(context.table[name]), 0.0) for name in self.pruner.names]
 
     def on_epoch_end(self, context: Context) -> None:
-        self._choice.check_()
+        if not self._choice.found_bad_():
+            return
+        where = f"pruner {self.pruner.name!r}, {context.progress.moment}"
+        for name in self.pruner.names:
+            if not bool(context.masks.weight(name).isfinite().all()):
+                raise SchedEngineError(f"{where}: weights of {name} are not finite; training has diverged")
+        warnings.warn(
+            f"{where}: gradients of a step were not finite, so nothing was held back in it; mixed precision skips such "
+            "updates; if this is not mixed precision, lower the learning rate",
+            EffectWarning,
+            stacklevel=2,
+        )
 
     def shortfall(self) -> str | None:
         """What is to be said at the end of the run, where nothing was edited; else None."""

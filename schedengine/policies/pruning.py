@@ -39,6 +39,7 @@ class PruningPolicy(Policy):
         refresh: in an epoch that begins with a cut, cut again (same number, same target) at every step of the run
             that this divides.
         keep_mask: when a window ends, its masks hold for good, whatever the pruner does with pruned weights.
+        reselection: shared by all policies of the pruner; default: its own.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class PruningPolicy(Policy):
         targets: Occasions | None = None,
         refresh: Moment | None = None,
         keep_mask: bool = False,
+        reselection: Reselection | None = None,
     ) -> None:
         self.pruner = pruner
         self.own = own
@@ -60,7 +62,7 @@ class PruningPolicy(Policy):
         self.evidence = Evidence(pruner.names, pruner.needs, pruner.batches)
         self._begins = Occasions.of(window for window in own.windows if not window.is_end)
         self._has_noted = False
-        self.reselection = Reselection(pruner)
+        self.reselection = reselection or Reselection(pruner)
 
     def on_epoch_begin(self, context: Context) -> None:
         if "measured" in self.pruner.needs:

@@ -124,6 +124,7 @@ class BoundPruner:
         if not self._knows(facts, masks, progress):
             return None
         layers = [self._layer(name, masks, number, progress, facts) for name in self.names]
+        self._warn_of_blind(layers, progress)
         shown = {name: table[name].detach().clone() for name in self.names if self.spec.compensate is not None}
         key = f"{number}/{progress.step}" if progress.step else ""
         target, verdict = self._decide(layers, target_number or number, target_count or count, pace, key, look)
@@ -160,6 +161,19 @@ class BoundPruner:
         )
         self._note(cut)
         return cut
+
+    def _warn_of_blind(self, layers: list[Layer], progress: Progress) -> None:
+        update = self.spec.update
+        if not isinstance(update, DropGrow) or any(one.keep is None for one in layers):
+            return
+        blind = [one.name for one in layers if update.is_blind(one.facts)]
+        if blind:
+            warnings.warn(
+                f"pruner {self.name!r}, {progress.moment}: the masks stay as they are: the gradient of {blind[0]} at "
+                "the step before is not finite; mixed precision skips such updates, else training has diverged",
+                EffectWarning,
+                stacklevel=2,
+            )
 
     def _warn_of_least(self, layers: list[Layer], removed: Mapping[str, int]) -> None:
         for name, (left, groups) in remnants(self.spec, layers, removed).items():

@@ -13,7 +13,6 @@ from schedengine.errors import EffectError
 from schedengine.granularity import Element
 from schedengine.masks import MaskStore
 from schedengine.pruners.bound import BoundPruner
-from schedengine.pruners.cutting import removable_groups
 from schedengine.pruners.updates import Reselect
 from schedengine.selection import ParameterTable
 from schedengine.sparsity.allocation import Allocation, Shapes
@@ -46,9 +45,12 @@ class Choice:
             self._swift = Swift(sizes, weights[0].device, by_layer=not is_global)
         scores = self.pruner.spec.criterion.fused(weights, gradients)
         assert scores is not None  # asked before, see ``is_quick`` and ``schedule.bind``
-        spec = self.pruner.spec
-        least = 0 if spec.is_edit else spec.min_keep
-        return self._swift.stays(scores, gone[0] if is_global else gone, min_keep=least)
+        return self._swift.stays(scores, gone[0] if is_global else gone, min_keep=self._least)
+
+    @property
+    def _least(self) -> int:
+        """Weights of each parameter that stay; where nothing is removed, none has to."""
+        return 0 if self.pruner.spec.is_edit else self.pruner.spec.min_keep
 
     def removal(self, shapes: Shapes, number: int, count: int) -> list[int]:
         """How many weights are to be gone at the ``number``-th of ``count`` cuts: in all, or of each parameter."""
@@ -56,9 +58,14 @@ class Choice:
         assert aim is not None
         sizes = {name: math.prod(shape) for name, shape in shapes.items()}
         if aim.levels is None:
-            removable = sum(max(0, size - spec.min_keep) for size in sizes.values())
+            removable = sum(max(0, size - self._least) for size in sizes.values())
             return [min(removal_count(aim.total, sum(sizes.values()), spec.rounding), removable)]
-        return [removable_groups(spec, size, aim.levels[name]) for name, size in sizes.items()]
+        counts = {name: removal_count(aim.levels[name], size, spec.rounding) for name, size in sizes.items()}
+        return [min(counts[name], max(0, size - self._least)) for name, size in sizes.items()]
+
+    def found_bad_(self) -> bool:
+        """Whether something that was ranked since this was last asked was not finite; waits for the device."""
+        return self._swift is not None and self._swift.found_bad_()
 
     def check_(self) -> None:
         """Whether all that was ranked was finite; waits for the device.

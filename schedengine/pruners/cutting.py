@@ -187,7 +187,8 @@ def _staged(goal: Goal, layers: list[Layer], gone: Mapping[str, int], number: in
 def by_growth(
     pruner: Pruner, update: DropGrow, layers: list[Layer], targets: Mapping[str, float], share: float
 ) -> Verdict:
-    """Each layer at its target still, but of other groups: some of those that stayed go, others come.
+    """Each layer at its target still, but of other groups: some of those that stayed go, others come; none where a
+    gradient is not finite.
 
     Args:
         targets: of each layer, fraction removed.
@@ -195,12 +196,12 @@ def by_growth(
     """
     new = [layer for layer in layers if layer.keep is None]
     keep = dict(by_level(replace(pruner, criterion=update.first), new, targets).keep) if new else {}
-    asked = {}
+    asked, is_blind = {}, any(update.is_blind(layer.facts) for layer in layers)
     for layer in layers:
         gone = removable_groups(pruner, layer.counts[0], targets[layer.name])
         asked[layer.name] = gone * layer.worth
         if layer.keep is not None:
-            keep[layer.name] = _regrown(pruner, update, layer, layer.keep, gone, share)
+            keep[layer.name] = layer.keep if is_blind else _regrown(pruner, update, layer, layer.keep, gone, share)
     return Verdict(keep, asked, sum(asked.values()))
 
 

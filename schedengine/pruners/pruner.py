@@ -216,6 +216,11 @@ class Pruner:
             raise ValueError("'rounds' lead to a target in steps; they need 'sparsity'")
         if isinstance(self.update, DropGrow):
             raise ValueError("'rounds' only remove, and 'update: drop_grow' keeps its density; remove 'rounds'")
+        if self.pruned.keeps and "measured" in self.criterion.needs:
+            raise ValueError(
+                f"'rounds' measure the network that is left, and 'pruned: {self.treatment}' keeps values that it does "
+                "not show; write 'pruned: zero'"
+            )
         if self.draw == "bernoulli":
             raise ValueError("'rounds' take the lowest scores, and 'draw: bernoulli' takes none in order; remove one")
 

@@ -133,7 +133,8 @@ class DropGrow(Update):
     dropped; what grows is chosen among all that are not left then, so that a group just dropped may stay: it keeps its
     values and its optimizer state, while those that were pruned start at 0, both. The density of every parameter is
     kept exactly. With t the share of the window that has passed, ``f = fraction / 2 (1 + cos(pi t))``. With fraction 0
-    the first mask holds: static sparse training.
+    the first mask holds: static sparse training. Where a gradient is not finite (mixed precision skips such an update),
+    the masks stay as they are, with a warning.
 
     Args:
         grow: gradient: the groups with the largest mean of ``|dL/dw|``, of pruned weights too, at the step before the
@@ -179,19 +180,19 @@ class DropGrow(Update):
         """
         return self.fraction if self.anneal == "constant" else self.fraction / 2 * (1 + math.cos(math.pi * share))
 
+    def is_blind(self, facts: Facts) -> bool:
+        """Whether the gradient that growth needs tells nothing: it is not finite. Then the mask stays as it is."""
+        gradient = facts.gradient
+        return bool(self.needs) and gradient is not None and not bool(gradient.isfinite().all())
+
     def growth(self, weight: Tensor, granularity: Granularity, *, key: str, facts: Facts = NOTHING) -> Tensor:
         """What decides which groups grow; see ``Criterion.scores``. The highest do.
 
         Raises:
-            SchedEngineError: there is no gradient, or it is not finite.
+            SchedEngineError: there is no gradient.
         """
         if not self.needs:
             return Random(self.seed).scores(weight, granularity, key=f"{key}/grow")
         if facts.gradient is None:
             raise SchedEngineError(f"{key}: growth by gradient needs that of the step before, and there is none")
-        if not bool(facts.gradient.isfinite().all()):
-            raise SchedEngineError(
-                f"{key}: the gradient of the step before is not finite: training has diverged, or mixed precision "
-                "skipped that update; lower the learning rate, or cut at other steps"
-            )
         return Magnitude().scores(facts.gradient.to(weight.device), granularity, key=f"{key}/grow")

@@ -9,6 +9,8 @@ document.py      Phase, Policy, Schedule
 load.py          load_schedule, dump, file_config
 plan.py          phases -> the time axis, policies -> windows on it
 bind.py          a schedule on a model -> PruningScheduler
+sharing.py       what pruners and others may not do to the same parameters
+steady.py        pruners that act at every step: what they learn, what they edit
 tracing.py       what hangs on how the network's layers are connected
 retraining.py    what a file with retraining rates and rewinding must have
 budget.py        a schedule in another number of epochs

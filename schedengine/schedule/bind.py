@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from schedengine.criteria.base import outputs_dim
 from schedengine.criteria.network import LossFunction
 from schedengine.criteria.passes import bare
 from schedengine.errors import Problem, SchedEngineError, ScheduleError
@@ -32,16 +30,16 @@ from schedengine.policies.snapshots import Snapshots
 from schedengine.policies.thinning import ThinPolicy
 from schedengine.progress import Moment, Occasions, Progress, Time, Window
 from schedengine.pruners.bound import BoundPruner
-from schedengine.pruners.choice import can_fuse
-from schedengine.pruners.gates import Gate
+from schedengine.pruners.choice import Reselection
 from schedengine.pruners.learned import Learned
-from schedengine.pruners.pruned import Decay
 from schedengine.pruners.pruner import Pruner
 from schedengine.regularizers.bound import BoundRegularizer
 from schedengine.regularizers.regularizer import Regularizer
 from schedengine.schedule.document import REFERENCES, Earlier, Policy, Schedule
 from schedengine.schedule.plan import Timeline, default_every
 from schedengine.schedule.retraining import Course
+from schedengine.schedule.sharing import Sharing
+from schedengine.schedule.steady import thresholds, unsteady
 from schedengine.schedule.tracing import Tracing
 from schedengine.scheduler import PruningScheduler
 from schedengine.selection import ParameterTable, lookup
@@ -123,6 +121,7 @@ class _Binder:
         self.is_followed = False
         """Whether a policy that thins, the first that acts at all, masks what dead filters still say."""
         self.problems: list[Problem] = []
+        self.reselections: dict[str, Reselection] = {}
 
     def bind(self) -> PruningScheduler:
         given = [] if self.optimizer is None else list(self.optimizer.param_groups)
@@ -140,10 +139,9 @@ class _Binder:
         self._check_optimizer()
         self._check_overlaps(occasions)
         self._check_ends(occasions)
-        self._check_modes(pruners)
-        self._check_keeps(pruners, regularizers)
-        self._check_steady()
-        self.learned = self._learned()
+        self.problems += Sharing(self.schedule, pruners, regularizers, occasions, self.steps_per_epoch).problems()
+        self.problems += unsteady(self.schedule, pruners, self.optimizer, self.table)
+        self.learned = self._thresholds()
         self.problems += self.course.problems()
         can_thin = self._check_thinning()
         rates = {} if self.optimizer is None else self.schedule.lr_schedulers
@@ -240,7 +238,7 @@ class _Binder:
         return None if by_name is None else lookup(by_name, self.table, names, path)
 
     def _keeps_nothing(self, policy: Policy) -> bool:
-        """Whether its keep_mask has no threshold to go with, which ``_check_keeps`` tells."""
+        """Whether its keep_mask has no threshold to go with, which ``sharing`` tells."""
         spec = self.schedule.regularizers.get(policy.instance) if policy.kind == "regularizer" else None
         return spec is not None and policy.keep_mask and spec.threshold is None
 
@@ -361,66 +359,17 @@ class _Binder:
             targets=targets,
             refresh=None if policy.refresh is None else policy.refresh.length(Moment()),
             keep_mask=policy.keep_mask,
+            reselection=self.reselections.setdefault(pruner.name, Reselection(pruner)),
         )
 
-    def _check_steady(self) -> None:
-        """A pruner that learns, or holds back, does so at every step of a stretch of time."""
-        used: dict[str, int] = {}
-        for number, policy in enumerate(self.schedule.policies):
-            pruner = self.pruners.get(policy.instance) if policy.kind == "pruner" else None
-            if pruner is None or not (pruner.spec.is_learned or pruner.spec.is_edit):
-                continue
-            word, messages = pruner.spec.treatment, []
-            if policy.during is None:
-                messages.append(f"{word} acts at every step of a stretch of time; use 'during', as in 'during: run'")
-            if policy.refresh is not None or policy.keep_mask:
-                key = "keep_mask" if policy.keep_mask else "refresh"
-                messages.append(f"{key!r} is for masks, and pruner {policy.instance!r} ({word}) has none; remove it")
-            if pruner.spec.is_learned and policy.instance in used:
-                messages.append(f"pruner {policy.instance!r} learns in one policy; name all phases in the first")
-            used[policy.instance] = number
-            self.problems += [self.schedule.problem(f"policies[{number}]", message) for message in messages]
+    def _thresholds(self) -> dict[str, Learned]:
+        if self.optimizer is not None:
+            return thresholds(self.pruners, self.table, self.optimizer)
         for name, pruner in self.pruners.items():
-            if pruner.spec.is_edit:
-                self.problems += [self.schedule.problem(f"pruners.{name}{path}", m) for path, m in self._edits(pruner)]
-
-    def _edits(self, pruner: BoundPruner) -> Iterator[tuple[str, str]]:
-        """What keeps a pruner from editing gradients."""
-        if not can_fuse(pruner):
-            yield ".criterion", "is not one that can be asked at every step; use magnitude or gradient"
-        if not isinstance(pruner.spec.pruned, Decay) or self.optimizer is None:
-            return
-        own = {id(self.table[name]) for name in pruner.names}
-        for group in self.optimizer.param_groups:
-            is_apart = isinstance(self.optimizer, torch.optim.AdamW) or group.get("decoupled_weight_decay")
-            if is_apart and group.get("weight_decay") and any(id(one) in own for one in group["params"]):
-                message = (
-                    f"{type(self.optimizer).__name__} decays all weights by itself, apart from their gradients; give "
-                    "it weight_decay 0 for these parameters, and 'pruned: {decay: {strength: ...}}' its value"
-                )
-                yield ".pruned", message
-                return
-
-    def _learned(self) -> dict[str, Learned]:
-        """The thresholds of those pruners that learn, each in a group of the optimizer of its own."""
-        found = {}
-        for name, pruner in self.pruners.items():
-            gate = pruner.spec.pruned
-            if not isinstance(gate, Gate):
-                continue
-            if self.optimizer is None:
-                self.problems.append(
-                    self.schedule.problem(f"pruners.{name}.pruned", "is trained; pass the optimizer to bind()")
-                )
-                continue
-            outputs = {one: outputs_dim(self.table.layer(one)) or 0 for one in pruner.names}
-            shapes = pruner.shapes(self.table)
-            found[name] = Learned(gate, shapes, outputs, self.table[pruner.names[0]])
-            first = self.optimizer.param_groups[0]
-            decay = first.get("weight_decay", 0.0) if gate.weight_decay is None else gate.weight_decay
-            own = {"params": [found[name].values], "lr": first["lr"] * gate.lr, "weight_decay": decay}
-            self.optimizer.add_param_group(own)
-        return found
+            if pruner.spec.is_learned:
+                message = "is trained; pass the optimizer to bind()"
+                self.problems.append(self.schedule.problem(f"pruners.{name}.pruned", message))
+        return {}
 
     def _check_overlaps(self, occasions: list[Occasions]) -> None:
         """A pruner's cuts are counted through its windows, which only means something where they follow each other."""
@@ -451,40 +400,6 @@ class _Binder:
                 message = f"has cuts that a run of {epochs} epochs ends before; change one, or write 'optional: true'"
                 self.problems.append(self.schedule.problem(f"policies[{number}]", message))
 
-    def _check_modes(self, pruners: Mapping[str, BoundPruner]) -> None:
-        """One parameter has one treatment of its pruned weights, unless a later pruner takes over from another."""
-        for one, other in itertools.combinations(pruners.values(), 2):
-            shared = [name for name in other.names if name in one.names]
-            if not shared or one.spec.applied == other.spec.applied or other.spec.masks == "replace":
-                continue
-            if one.spec.pruned == other.spec.pruned:
-                message = f"treats {shared[0]} otherwise than {one.name!r} (rescale, mask_gradients); use the same"
-                self.problems.append(self.schedule.problem(f"pruners.{other.name}", message))
-                continue
-            message = (
-                f"is {other.spec.treatment}, and {one.name!r}, which also prunes {shared[0]}, has "
-                f"{one.spec.treatment}; use the same, or write 'masks: replace' where the second takes over"
-            )
-            self.problems.append(self.schedule.problem(f"pruners.{other.name}.pruned", message))
-
-    def _check_keeps(self, pruners: Mapping[str, BoundPruner], regularizers: Mapping[str, BoundRegularizer]) -> None:
-        """A mask that a regularizer keeps drops the values that a pruner of the same parameter keeps."""
-        for number, policy in enumerate(self.schedule.policies):
-            regularizer = regularizers.get(policy.instance) if policy.kind == "regularizer" else None
-            if regularizer is None or not policy.keep_mask:
-                continue
-            if regularizer.spec.threshold is None:
-                message = f"regularizer {policy.instance!r} has no threshold, so nothing to keep; add 'threshold: max'"
-                self.problems.append(self.schedule.problem(f"policies[{number}].keep_mask", message))
-            for pruner in pruners.values():
-                shared = [name for name in pruner.names if name in regularizer.names]
-                if shared and pruner.spec.pruned.keeps and pruner.spec.masks != "replace":
-                    message = (
-                        f"drops the values of {shared[0]} that pruner {pruner.name!r} keeps "
-                        f"({pruner.spec.treatment}); use 'pruned: zero' there, or remove keep_mask"
-                    )
-                    self.problems.append(self.schedule.problem(f"policies[{number}].keep_mask", message))
-
     def _check_rates(self, policies: Mapping[int, BoundPolicy]) -> None:
         """Ask every schedule for its first rates: a span that is unknown or too short shows now, not in mid-run."""
         if isinstance(self.earlier, Earlier) and self.steps_per_epoch is not None and self.optimizer is not None:
@@ -503,23 +418,27 @@ class _Binder:
     def _check_counts(self, policies: Iterable[BoundPolicy]) -> None:
         """Try every target that can be known now: a ramp of another length, an allocation that cannot reach it."""
         for policy in policies:
+            if isinstance(policy, EditPolicy):
+                self._check_target(policy.pruner, policy.every)
             if not isinstance(policy, PruningPolicy):
                 continue
             if policy.pruner.spec.threshold is not None:
                 self._check_pace(policy)
             if policy.pruner.spec.sparsity is None:
                 continue
-            instants = policy.targets or policy.every
-            try:
-                count = instants.count(self.steps_per_epoch)
-            except SchedEngineError:  # in steps: known with the first step only
-                continue
-            if count == 0:
-                continue
-            try:
-                policy.pruner.check_target(self.table, count)
-            except SchedEngineError as error:
-                self.problems.append(self.schedule.problem(f"pruners.{policy.pruner.name}.sparsity", str(error)))
+            self._check_target(policy.pruner, policy.targets or policy.every)
+
+    def _check_target(self, pruner: BoundPruner, instants: Occasions) -> None:
+        try:
+            count = instants.count(self.steps_per_epoch)
+        except SchedEngineError:  # in steps: known with the first step only
+            return
+        if count == 0:
+            return
+        try:
+            pruner.check_target(self.table, count)
+        except SchedEngineError as error:
+            self.problems.append(self.schedule.problem(f"pruners.{pruner.name}.sparsity", str(error)))
 
     def _check_pace(self, policy: PruningPolicy) -> None:
         assert policy.pruner.spec.threshold is not None

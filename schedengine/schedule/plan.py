@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -180,6 +181,13 @@ def default_every(schedule: Schedule, policy: Policy) -> Time:
     pruner = schedule.pruners.get(policy.instance) if policy.kind == "pruner" else None
     is_steps = (rate is not None and rate.unit == "st") or (pruner is not None and pruner.is_edit)
     return Time(Fraction(1), "st" if is_steps else "ep")
+
+
+def settled(own: Occasions) -> Window:
+    """When what a pruner learns is settled: at the end of the epoch in which its last window ends."""
+    stop = own.windows[-1].stop
+    end = stop if stop.steps else Moment(Fraction(math.ceil(stop.epochs)))
+    return Window(end, end, is_end=True)
 
 
 def check_windows(schedule: Schedule) -> list[Problem]:

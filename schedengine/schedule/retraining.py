@@ -14,9 +14,10 @@ from schedengine.errors import Problem, SchedEngineError
 from schedengine.lr import LR_SCHEDULES
 from schedengine.lr.retraining import Retraining
 from schedengine.policies.base import NO_DENSE
-from schedengine.progress import Moment, Progress, Window
+from schedengine.progress import Moment, Occasions, Progress, Window
+from schedengine.pruners.pruner import Pruner
 from schedengine.schedule.document import Policy, Schedule
-from schedengine.schedule.plan import Timeline, default_every
+from schedengine.schedule.plan import Timeline, default_every, settled
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,32 @@ class Course:
 
     @cached_property
     def cuts(self) -> list[tuple[int, Window]]:
-        """The windows of all pruners, with the place of their policy in the file."""
-        return [
-            (number, window)
-            for number, policy in enumerate(self.schedule.policies)
-            if policy.kind == "pruner"
-            for window in self.windows(policy)
-        ]
+        """The windows of all pruners that remove something, with the place of their policy in the file; of one that
+        learns, the moment when that is settled."""
+        found = []
+        for number, policy, pruner in self._pruning():
+            windows = self.windows(policy)
+            if pruner.is_learned and windows:
+                windows = (settled(Occasions.of(windows)),)
+            found += [(number, window) for window in windows if not pruner.is_edit]
+        return found
+
+    def _pruning(self) -> Iterator[tuple[int, Policy, Pruner]]:
+        for number, policy in enumerate(self.schedule.policies):
+            if policy.kind == "pruner" and policy.instance in self.schedule.pruners:
+                yield number, policy, self.schedule.pruners[policy.instance]
+
+    @cached_property
+    def begins(self) -> list[Moment]:
+        """When pruners cut, or begin to learn."""
+        learning = [one for _, policy, pruner in self._pruning() if pruner.is_learned for one in self.windows(policy)]
+        return [window.start for window in [*(cut for _, cut in self.cuts), *learning]]
 
     @cached_property
     def dense(self) -> Moment:
-        """The length of the dense phase: all that comes before the first cut; the run, if nothing is cut."""
-        first = min((window.start for _, window in self.cuts), key=_order, default=None)
+        """The length of the dense phase: all that comes before the first cut, or before a pruner begins to learn; the
+        run, if nothing is cut."""
+        first = min(self.begins, key=_order, default=None)
         return Moment(Fraction(self.timeline.epochs or 0)) if first is None else first
 
     def snapshots(self) -> dict[str, Moment]:
@@ -99,7 +114,8 @@ class Course:
                 return
 
     def _stretch(self, number: int, name: str, rule: Retraining, window: Window) -> str | None:
-        here = [(before, cut) for before, cut in self.cuts if _cuts_at(cut, window.start)]
+        chosen = {place for place, _, pruner in self._pruning() if not pruner.is_learned}
+        here = [(before, cut) for before, cut in self.cuts if before in chosen and _cuts_at(cut, window.start)]
         if rule.needs_cut and here and all(before > number and not cut.is_epochs for before, cut in here):
             return f"{name} takes its peak from the cut at {window.start}, whose policy stands after it; swap them"
         if rule.needs_cut and not here:

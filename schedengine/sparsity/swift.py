@@ -70,6 +70,7 @@ class Swift:
         self._spans: list[tuple[slice, Tensor]] = []
         self._asked: tuple[tuple[int, ...], Tensor] | None = None
         self._is_bad = torch.zeros((), dtype=torch.bool, device=self.device)
+        self._was_bad = torch.zeros_like(self._is_bad)
 
     @torch.no_grad()
     def stays(self, scores: Sequence[Tensor], gone: Sequence[int] | int, *, min_keep: int) -> list[Tensor]:
@@ -82,12 +83,14 @@ class Swift:
             min_keep: 0, or 1: the last weight in the order of each parameter stays; others fill the count instead.
 
         Returns:
-            True where a weight stays, of each score's shape; views of a buffer that the next call overwrites. What they
-            say where a score is not finite is undefined: ``check_`` tells.
+            True where a weight stays, of each score's shape; views of a buffer that the next call overwrites. Where a
+            score is not finite, all stay: ``check_`` tells.
         """
         if min_keep not in (0, 1):
             raise ValueError(f"min_keep: got {min_keep}; one weight of each parameter can be kept, or none (0, 1)")
         scratch = self._prepare_(scores)
+        self._was_bad |= self._is_bad
+        self._is_bad.zero_()
         _write_keys_(scratch, scores)
         protected = len(self.sizes) if min_keep and not self.by_layer else 0
         asked = self._limited(gone, min_keep)
@@ -96,6 +99,13 @@ class Swift:
         edge, rest, ties = self._threshold(scratch, asked, protected)
         self._mark_(scratch, edge, rest + ties.cumsum(0) - ties)
         return scratch.layer_stay
+
+    def found_bad_(self) -> bool:
+        """Whether some scores were not finite since this was last asked; waits for the device."""
+        found = bool(self._is_bad | self._was_bad)
+        self._is_bad.zero_()
+        self._was_bad.zero_()
+        return found
 
     def check_(self, where: str = "selection of weights") -> None:
         """Whether all scores were finite since the last check; waits for the device: once an epoch, not every step.
@@ -106,8 +116,7 @@ class Swift:
         Raises:
             SchedEngineError: some were not, so that a choice was wrong.
         """
-        if bool(self._is_bad):
-            self._is_bad.zero_()
+        if self.found_bad_():
             raise SchedEngineError(
                 f"{where}: found scores that are not finite in a step since the last check; "
                 "look for nan or inf in the weights and their gradients"
@@ -229,6 +238,7 @@ class Swift:
             seen = number[-1:]
             torch.gt(keys, threshold, out=stay)
             stay |= tied.logical_and_(number > self._edge(limits, at))
+            stay |= self._is_bad
 
     def _edge(self, values: Tensor, at: int) -> Tensor:
         """A value of each segment, for the weights of a chunk."""

@@ -30,6 +30,7 @@ class Pruned:
         cuts: how many it made.
         released: whether its masks were taken away since.
         lasts_a_step: whether its masks never outlast a step, so that nothing is gone at the end.
+        holds_back: whether it removes nothing itself: it makes weights small, which another pruner cuts.
     """
 
     pruner: str
@@ -40,6 +41,7 @@ class Pruned:
     cuts: int
     released: bool = False
     lasts_a_step: bool = False
+    holds_back: bool = False
 
     @property
     def achieved(self) -> float:
@@ -126,4 +128,5 @@ def _pruned(session: Session, name: str) -> Pruned:
         cuts=len(cuts),
         released=session.scheduler.pruners[name].is_released,
         lasts_a_step=session.scheduler.pruners[name].spec.lasts == "step",
+        holds_back=session.scheduler.pruners[name].spec.is_edit,
     )

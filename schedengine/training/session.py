@@ -17,6 +17,7 @@ from schedengine.export.pruned import HEADER, load_, manifest
 from schedengine.lr.retraining import Retraining
 from schedengine.lr.shapes import Shape
 from schedengine.lr.trace import NOTE
+from schedengine.policies.learning import LearningPolicy
 from schedengine.policies.lr import LRPolicy
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.progress import Moment
@@ -70,7 +71,8 @@ class Session:
 
     def __post_init__(self) -> None:
         self.table = ParameterTable(self.model)
-        self.selected = {name for pruner in self.scheduler.pruners.values() for name in pruner.names}
+        removing = [pruner for pruner in self.scheduler.pruners.values() if not pruner.spec.is_edit]
+        self.selected = {name for pruner in removing for name in pruner.names}
         self.sizes = {name: self.table[name].numel() for name in self.table.names}
         self._spans = Timeline.of(self.schedule, self.epochs).spans
         weights = self.settings.weights
@@ -159,9 +161,9 @@ class Session:
         return next((span.name for span in reversed(self._spans) if span.start <= epoch < span.stop), "")
 
     def dense_until(self) -> int | None:
-        """How many epochs pass before the first cut; None if nothing is ever cut."""
-        steps = updates_per_epoch(self.loader, self.settings.accumulate)
-        policies = [policy for policy in self.scheduler.policies if isinstance(policy, PruningPolicy)]
+        """How many epochs pass before the first cut, or before a pruner begins to learn; None if nothing is pruned."""
+        steps, kinds = updates_per_epoch(self.loader, self.settings.accumulate), (PruningPolicy, LearningPolicy)
+        policies = [policy for policy in self.scheduler.policies if isinstance(policy, kinds)]
         starts = [window.start.step(steps) // steps for policy in policies for window in policy.own.windows]
         return min(starts, default=None)
 

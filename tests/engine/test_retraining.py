@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loops import batch, sgd, small_model, train
 from torch import Tensor, nn
 
-from schedengine import PruningScheduler, SchedEngineError, load_schedule
+from schedengine import PruningScheduler, SchedEngineError, ScheduleError, load_schedule
 from schedengine.lr.trace import Trace
 from schedengine.schedule.budget import rescale
 
@@ -341,3 +341,39 @@ def test_a_loop_that_leaves_out_the_callback_before_the_update_has_a_trace_too()
 def test_a_trace_that_is_a_list_is_refused() -> None:
     with pytest.raises(SchedEngineError, match=r"Trace\(rates, steps_per_epoch\); got \[0.1\]"):
         load_schedule({"version": 2, "policies": []}).bind(small_model(), epochs=1, trace=[0.1])  # type: ignore[arg-type]
+
+
+SOFT = {"update": "learned", "pruned": {"soft_threshold": {"init": -2.0, "weight_decay": 0.1}}}
+DECAYED = {"update": "reselect", "pruned": {"decay": {"strength": 0.02}}, "sparsity": 0.5}
+
+
+@pytest.mark.parametrize(("pruner", "epochs"), [(SOFT, 2), (DECAYED, 4)], ids=["learned", "held back"])
+def test_the_dense_training_ends_where_a_pruner_learns_but_not_where_it_holds_back(
+    pruner: dict[str, Any], epochs: int
+) -> None:
+    """As the engine records it, and as the file's check has it: a replay of the last two epochs fits into both."""
+    phases = [{"name": name, "epochs": 2} for name in ("dense", "act", "tune")]
+    cutting = [] if pruner is SOFT else [{"pruner": "cut", "at": "tune"}]
+    policies = [
+        {"pruner": "p", "during": "act"},
+        *cutting,
+        {"lr_scheduler": "fall", "during": ["dense", "act"]},
+        {"lr_scheduler": "again", "during": "tune"},
+    ]
+    pruners = {"p": pruner} if pruner is SOFT else {"p": pruner, "cut": {"sparsity": 0.5}}
+    rates = {"fall": {"class": "linear", "from": 0.1}, "again": {"class": "LRW"}}
+    document = {"version": 2, "phases": phases, "pruners": pruners, "lr_schedulers": rates, "policies": policies}
+    model = small_model()
+    optimizer = sgd(model)
+    scheduler = load_schedule(document).bind(model, optimizer, steps_per_epoch=4)
+    train(scheduler, model, optimizer)
+    assert scheduler.trace is not None and scheduler.trace.epochs == epochs
+
+
+def test_a_peak_is_not_taken_from_what_is_learned_or_held_back() -> None:
+    phases = [{"name": "dense", "epochs": 2}, {"name": "act", "epochs": 2}]
+    for pruner in (SOFT, DECAYED):
+        policies = [{"pruner": "p", "during": "act"}, {"lr_scheduler": "again", "during": "act"}]
+        document = {"version": 2, "phases": phases, "pruners": {"p": pruner}, "policies": policies}
+        with pytest.raises(ScheduleError, match="takes its peak from a cut at epoch 2, and no pruner cuts then"):
+            load_schedule({**document, "lr_schedulers": {"again": {"class": "ALLR"}}})

@@ -10,6 +10,7 @@ from loops import batch, one_pruner, sgd, small_model, step_once, train
 from torch import nn
 
 from schedengine import EffectError, ScheduleError, load_schedule
+from schedengine.errors import EffectWarning, SchedEngineError
 from schedengine.pruners.pruned import Decay
 
 PASSIVE = {"criterion": "gradient", "update": "reselect", "pruned": "passive", "sparsity": 0.5}
@@ -141,16 +142,43 @@ def test_a_loop_without_the_callback_before_the_update_is_told_at_the_end() -> N
         scheduler.on_epoch_end(0)
 
 
-def test_gradients_that_are_not_finite_are_told_at_the_end_of_the_epoch() -> None:
-    model = line(1.0, -2.0)
-    scheduler = one_pruner(PASSIVE, {"during": "run"}).bind(model, sgd(model), epochs=1)
+def overflown(weights: list[float]) -> Any:
+    """A step whose gradients have left the range, and one after it with the same choice."""
+    model = line(*weights)
+    scheduler = one_pruner(PASSIVE, {"during": "run", "every": "2st"}).bind(model, sgd(model), epochs=1)
     scheduler.on_epoch_begin(0)
-    scheduler.on_minibatch_begin(0, 0, 1)
-    model[0].weight.grad = torch.tensor([[float("nan"), 1.0]])
-    scheduler.before_parameter_optimization(0, 0, 1)
-    scheduler.on_minibatch_end(0, 0, 1)
-    with pytest.raises(Exception, match="not finite"):
+    for step, gradient in enumerate(([float("inf"), 1.0], [1.0, 4.0])):
+        scheduler.on_minibatch_begin(0, step, 2)
+        model[0].weight.grad = torch.tensor([gradient])
+        scheduler.before_parameter_optimization(0, step, 2)
+        scheduler.on_minibatch_end(0, step, 2)
+    return model, scheduler
+
+
+def test_in_an_update_that_mixed_precision_skips_nothing_is_held_back_and_that_is_told() -> None:
+    model, scheduler = overflown([1.0, -2.0])
+    assert model[0].weight.grad.tolist() == [[1.0, 4.0]]
+    with pytest.warns(EffectWarning, match="'p', epoch 0: gradients of a step were not finite"):
         scheduler.on_epoch_end(0)
+
+
+def test_weights_that_are_not_finite_end_the_run() -> None:
+    _, scheduler = overflown([float("nan"), -2.0])
+    with pytest.raises(SchedEngineError, match="weights of 0.weight are not finite"):
+        scheduler.on_epoch_end(0)
+
+
+def test_a_choice_follows_a_model_that_moves() -> None:
+    model = line(1.0, -2.0, 3.0)
+    scheduler = one_pruner(PASSIVE, {"during": "run", "every": "2st"}).bind(model, sgd(model), epochs=1)
+    scheduler.on_epoch_begin(0)
+    for step, dtype in enumerate((torch.float32, torch.bfloat16)):
+        model.to(dtype)
+        scheduler.on_minibatch_begin(0, step, 2)
+        model[0].weight.grad = torch.tensor([[1.0, 1.0, 1.0]], dtype=dtype)
+        scheduler.before_parameter_optimization(0, step, 2)
+        scheduler.on_minibatch_end(0, step, 2)
+    assert model[0].weight.grad.tolist() == [[0.0, 0.0, 1.0]]  # half of three, rounded up, is two
 
 
 @pytest.mark.parametrize(
@@ -172,7 +200,8 @@ def test_what_holding_back_cannot_mean_is_refused_with_its_place(
         one_pruner(axes, policy).bind(model, sgd(model), epochs=1)
 
 
-def test_an_optimizer_that_decays_apart_from_gradients_cannot_be_stood_in_for() -> None:
-    with pytest.raises(ScheduleError, match="AdamW decays all weights by itself"):
-        edited(DECAY, [1.0], [1.0], optimizer=torch.optim.AdamW, weight_decay=0.1)
-    assert edited(DECAY | {"sparsity": 0.0}, [1.0], [1.0], optimizer=torch.optim.AdamW, weight_decay=0.0) == [1.0]
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.Adafactor])
+def test_an_optimizer_that_decays_apart_from_gradients_cannot_be_stood_in_for(optimizer: Any) -> None:
+    with pytest.raises(ScheduleError, match=f"{optimizer.__name__} decays all weights by itself"):
+        edited(DECAY, [1.0], [1.0], optimizer=optimizer, weight_decay=0.1)
+    assert edited(DECAY | {"sparsity": 0.0}, [1.0], [1.0], optimizer=optimizer, weight_decay=0.0) == [1.0]

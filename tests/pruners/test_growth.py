@@ -10,7 +10,7 @@ from loops import one_pruner, sgd, small_model, step_once, train
 from torch import Tensor, nn
 
 from schedengine import EffectError, PruningScheduler, ScheduleError
-from schedengine.errors import SchedEngineError
+from schedengine.errors import EffectWarning
 from schedengine.policies.pruning import PruningPolicy
 from schedengine.progress import Progress
 from schedengine.pruners.updates import DropGrow
@@ -206,11 +206,19 @@ def test_growth_without_a_gradient_is_an_error() -> None:
         scheduler.on_epoch_begin(1)
 
 
-def test_growth_by_a_gradient_that_is_not_finite_is_an_error() -> None:
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_leaves_the_mask_as_it_is_and_that_is_told(bad: float) -> None:
+    """Mixed precision skips such an update; the cut after it counts, and the next one grows again."""
     model, _, scheduler = line()
     scheduler.on_epoch_begin(0)
-    with pytest.raises(SchedEngineError, match="gradient of the step before is not finite.*skipped"):
-        one_step(model, scheduler, 0, [float("nan"), *GRADIENT[1:]])
+    with pytest.warns(EffectWarning, match="'p', 1 steps: the masks stay as they are: the gradient of weight at"):
+        kept = one_step(model, scheduler, 0, [bad, *GRADIENT[1:]])
+    assert kept.nonzero().flatten().tolist() == [5, 6, 7, 8, 9] and scheduler.cuts[-1].number == 2
+    model.weight.grad = torch.tensor([GRADIENT])
+    scheduler.before_parameter_optimization(0, 1, 3)
+    scheduler.on_minibatch_end(0, 1, 3)
+    scheduler.on_minibatch_begin(0, 2, 3)
+    assert scheduler.masks.in_force("weight").flatten().nonzero().flatten().tolist() == [0, 5, 7, 8, 9]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from loops import one_pruner, sgd, small_model, step_once, train
 from torch import nn
 
+from schedengine import load_schedule
 from schedengine.pruners.choice import Reselection
 
 DENSE = {"update": "reselect", "pruned": "dense", "sparsity": 0.6}
@@ -38,6 +39,19 @@ def test_one_record_stands_for_all_cuts_at_one_target() -> None:
     sparsity = {"ramp": "cubic", "to": 0.8, "every": 1}
     _, scheduler = trained(DENSE | {"sparsity": sparsity}, {"during": "run", "every": "2st"})
     assert [(cut.epoch, cut.number, cut.count) for cut in scheduler.cuts] == [(0, 2, 6), (1, 4, 6), (2, 6, 6)]
+
+
+def test_policies_of_one_pruner_after_each_other_know_each_others_targets() -> None:
+    phases = [{"name": "a", "epochs": 2}, {"name": "b", "epochs": 2}]
+    policies = [{"pruner": "p", "during": "a", "every": "2st"}, {"pruner": "p", "during": "b", "every": "1st"}]
+    pruner = DENSE | {"sparsity": {"ramp": "linear", "to": 0.8, "every": 1}}
+    schedule = load_schedule({"version": 2, "phases": phases, "pruners": {"p": pruner}, "policies": policies})
+    model = small_model()
+    optimizer = sgd(model)
+    scheduler = schedule.bind(model, optimizer)
+    train(scheduler, model, optimizer)
+    # 0.2, 0.4, 0.6, 0.8 of 294, from epoch to epoch; 2 + 2 + 4 + 4 choices
+    assert [(cut.removed, cut.number) for cut in scheduler.cuts] == [(59, 2), (118, 4), (176, 8), (235, 12)]
 
 
 def test_a_period_of_one_step_and_a_constant_target_is_dnw() -> None:

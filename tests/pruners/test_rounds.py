@@ -162,6 +162,10 @@ def test_a_cut_in_rounds_is_one_cut() -> None:
         ({"sparsity": None, "threshold": 0.1}, "they need 'sparsity'"),
         ({"sparsity": None, "granularity": {"keep": [2, 4]}}, "they need 'sparsity'"),
         ({"draw": "bernoulli", "criterion": "random", "allocation": "uniform", "update": "reselect"}, "remove one"),
+        (
+            {"criterion": "synflow", "update": "reselect", "pruned": "hidden"},
+            "'pruned: hidden' keeps values.*'pruned: zero'",
+        ),
         ({"rounds": 0}, "must be at least 1"),
     ],
     ids=str,

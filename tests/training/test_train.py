@@ -54,6 +54,41 @@ def test_before_is_the_evaluation_just_before_the_first_cut(start: Start) -> Non
     assert "after 2 epochs" in result.before_note
 
 
+HELD = """
+version: 2
+phases: [{name: hold, epochs: 1}, {name: tune, epochs: 1}]
+pruners:
+  hold: {sparsity: 0.9, update: reselect, pruned: {decay: {strength: 0.01}}}
+  cut: {sparsity: 0.5, parameters: fc.weight}
+policies:
+  - {pruner: hold, during: hold}
+  - {pruner: cut, at: tune}
+"""
+LEARNED = """
+version: 2
+phases: [{name: learn, epochs: 1}, {name: tune, epochs: 1}]
+pruners:
+  str: {update: learned, pruned: {soft_threshold: {init: -3.0}}}
+policies:
+  - {pruner: str, during: learn}
+"""
+
+
+def test_a_pruner_that_only_holds_back_counts_in_no_sparsity(start: Start) -> None:
+    folder, session = start(HELD)
+    result = train(folder, session)
+    assert [(one.pruner, one.holds_back) for one in result.pruned] == [("hold", True), ("cut", False)]
+    assert result.sparsity == 0.5 and 0 < result.sparsity_all < 0.05
+
+
+def test_what_is_learned_is_compared_with_the_weights_as_loaded(start: Start, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_weights(build_model("digits_cnn", classes=10, channels=3), tmp_path / "dense.safetensors", {})
+    folder, session = start(LEARNED, weights=str(tmp_path / "dense.safetensors"))
+    result = train(folder, session)
+    assert result.before is not None and result.before_note == "as loaded"
+
+
 def test_target_stands_beside_what_was_achieved(start: Start) -> None:
     folder, session = start()
     (one,) = train(folder, session).pruned
