@@ -314,7 +314,16 @@ class MaskStore:
 
     @torch.no_grad()
     def before_update_(self) -> None:
-        """Mask gradients where asked, and give the optimizer the kept values."""
+        """Mask gradients where asked, and give the optimizer the kept values.
+
+        Raises:
+            SchedEngineError: what it made of those of the step before was never looked at.
+        """
+        if self._is_updating and (self._of("kept") or self._open):
+            raise SchedEngineError(
+                "pruned weights are kept (hidden, dense or learned), and on_minibatch_end was not called after the "
+                "optimizer's last step; call it there"
+            )
         for group in self._of("gradients"):
             pairs = [(p.grad, m) for p, m in zip(self._parameters(group), group.masks) if p.grad is not None]
             if pairs:

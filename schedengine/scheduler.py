@@ -338,7 +338,8 @@ class PruningScheduler:
             elif cuts[-1].number < cuts[-1].count:
                 self._miss(f"pruner {name!r} made {cuts[-1].number} of its {cuts[-1].count} cuts", lenient)
             elif cuts[-1].removed == 0 and (cuts[-1].asked or cuts[-1].target is None):
-                self._miss(f"pruner {name!r} removed nothing", lenient)
+                steer = f"; {pruner.spec.treatment} is learned: `schedengine tune` finds what leads to a sparsity"
+                self._miss(f"pruner {name!r} removed nothing{steer * pruner.spec.is_learned}", lenient)
             elif not pruner.is_released and pruner.spec.lasts == "run":
                 table = self._context.table
                 kept = sum(int(table[one].detach().count_nonzero()) for one in pruner.names)

@@ -88,10 +88,11 @@ def comment(found: TuneResult, settings: Settings) -> list[str]:
     best, knob = found.best, found.knob
     near = "" if found.is_found else ", which no trial was near enough to"
     top1 = "" if best.top1 is None else f", top-1 {best.top1:.2f} % on validation"
+    length = "" if settings.budget is None else f" For runs with --budget {settings.budget}, and no other length."
     said = (
         f"{knob.path}: {best.value:g}, found by {len(found.trials)} trials of {knob.low:g} to {knob.high:g}. Asked: "
         f"{found.target:g} (within {found.tolerance:g}) of {found.counted} 0 at the end{near}; trial {best.trial}: "
-        f"{best.sparsity:.4f}{top1}; seed {settings.seed}."
+        f"{best.sparsity:.4f}{top1}; seed {settings.seed}.{length}"
     )
     lines = textwrap.wrap(said, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
     asked = ["--target", f"{found.target:g}", "--knob", knob.plain()]

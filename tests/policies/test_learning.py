@@ -9,7 +9,7 @@ import torch
 from loops import one_pruner, sgd, small_model, step_once, train
 from torch import nn
 
-from schedengine import EffectError, ScheduleError, load_schedule
+from schedengine import EffectError, SchedEngineError, ScheduleError, load_schedule
 
 SOFT = {"update": "learned", "pruned": {"soft_threshold": {"init": -2.0, "weight_decay": 0.1}}}
 GATES = {"update": "learned", "pruned": {"sigmoid_gate": {"init": 0.01, "penalty": 0.01}}}
@@ -177,3 +177,19 @@ def test_a_failed_bind_leaves_the_optimizer_as_it_was() -> None:
 def test_learned_thresholds_need_the_optimizer() -> None:
     with pytest.raises(ScheduleError, match="pass the optimizer to bind"):
         one_pruner(SOFT, {"during": "run"}).bind(small_model(), epochs=1)
+
+
+@each
+def test_a_loop_without_the_callback_after_the_update_is_told(axes: dict[str, Any]) -> None:
+    model, optimizer, scheduler = bound(axes)
+    scheduler.on_epoch_begin(0)
+    for step in range(2):
+        scheduler.on_minibatch_begin(0, step, 4)
+        optimizer.zero_grad()
+        model(torch.ones(4, 2, 6, 6)).square().mean().backward()
+        if step:
+            with pytest.raises(SchedEngineError, match="on_minibatch_end was not called"):
+                scheduler.before_parameter_optimization(0, step, 4)
+        else:
+            scheduler.before_parameter_optimization(0, step, 4)
+            optimizer.step()
