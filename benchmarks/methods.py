@@ -182,6 +182,8 @@ def spread(table: pandas.DataFrame, target: float) -> pandas.DataFrame:
         "sparsity": _both(mean["achieved"], std["achieved"], 4),
         "theoretical speed-up": _both(mean["speedup"], std["speedup"], 2),
     }
+    steps = pandas.read_csv(RESULTS / "cost.csv", index_col="method")["ratio of means"]
+    text["step / dense step"] = steps.reindex(mean.index).map("{:.2f}".format, na_action="ignore").fillna("")
     return pandas.DataFrame(text).loc[mean["top1"].sort_values(ascending=False).index]
 
 

@@ -16,14 +16,15 @@ what happens more seldom than once a round, and with all noise.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pandas
 import torch
+from runner import write
 from torch import Tensor, nn
 
 from schedengine import PruningScheduler, load_schedule
@@ -190,10 +191,7 @@ def main() -> None:
     note += "; ratio: to the plain step of the same round"
     show_table(title, list(rows[0]), [list(row.values()) for row in rows], note)
     if options.out:
-        with options.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write(pandas.DataFrame(rows), options.out)
 
 
 if __name__ == "__main__":

@@ -78,8 +78,8 @@ class Criterion(ABC):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Which facts it cannot do without."""
-        return frozenset()
+        """Which facts it cannot do without: by default what it measures itself, if it measures anything."""
+        return frozenset({"measured"} if type(self).measure is not Criterion.measure else ())
 
     @property
     def takes(self) -> str | None:
@@ -105,7 +105,7 @@ class Criterion(ABC):
         del granularity, layer, shape
 
     def measure(self, network: Network) -> dict[str, Tensor]:
-        """What it has to find out of the network itself, at a cut; of those whose ``needs`` name ``measured``.
+        """What it has to find out of the network itself, at a cut; nothing by default.
 
         Args:
             network: as it is at the cut, with what ``asks`` names.

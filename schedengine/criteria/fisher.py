@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, Need, examples_of, finite, measured
+from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, examples_of, finite, measured
 from schedengine.criteria.information import diagonals
 from schedengine.registry import SPEC
 
@@ -39,10 +39,6 @@ class Fisher(Criterion):
     asks: ClassVar[frozenset[Given]] = frozenset({"data", "loss"})
     samples: Annotated[int, Field(ge=1, strict=True)] = 1024
     damp: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset({"measured"})
 
     @property
     def takes(self) -> str | None:

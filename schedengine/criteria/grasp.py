@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, Need, batches_of, finite, measured
+from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, batches_of, finite, measured
 from schedengine.criteria.derivatives import hessian_gradient
 from schedengine.registry import SPEC
 
@@ -42,10 +42,6 @@ class Grasp(Criterion):
     batches: Annotated[int, Field(ge=1, strict=True)] = 10
     mode: Literal["train", "eval"] = "train"
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 200.0
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset({"measured"})
 
     @property
     def takes(self) -> str | None:

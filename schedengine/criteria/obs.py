@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, Need, examples_of, finite, measured
+from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, examples_of, finite, measured
 from schedengine.criteria.information import blocks, inverse_diagonal
 from schedengine.registry import SPEC
 
@@ -41,10 +41,6 @@ class Obs(Criterion):
     block: Annotated[int, Field(ge=1, strict=True)] = 50
     samples: Annotated[int, Field(ge=1, strict=True)] = 1024
     damp: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-7
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset({"measured"})
 
     @property
     def takes(self) -> str | None:

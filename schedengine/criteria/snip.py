@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, Need, batches_of, finite, measured
+from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, batches_of, finite, measured
 from schedengine.criteria.derivatives import gradient
 from schedengine.registry import SPEC
 
@@ -39,10 +39,6 @@ class Snip(Criterion):
     asks: ClassVar[frozenset[Given]] = frozenset({"data", "loss"})
     batches: Annotated[int, Field(ge=1, strict=True)] = 10
     mode: Literal["train", "eval"] = "train"
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset({"measured"})
 
     @property
     def takes(self) -> str | None:

@@ -8,7 +8,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch.utils._pytree import tree_leaves
 
-from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, Need, finite, measured
+from schedengine.criteria.base import NOTHING, Criterion, Facts, Given, finite, measured
 from schedengine.criteria.network import exact
 from schedengine.errors import SchedEngineError
 from schedengine.registry import SPEC
@@ -39,10 +39,6 @@ class Synflow(Criterion):
     """
 
     asks: ClassVar[frozenset[Given]] = frozenset({"inputs"})
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset({"measured"})
 
     def measure(self, network: Network) -> dict[str, Tensor]:
         """``|w| * dR/d|w|``."""
