@@ -20,6 +20,8 @@ def open_ended(schedule: Schedule) -> Iterator[tuple[str, str]]:
                 f"{word} is learned, so that its sparsity cannot be set, only steered; `schedengine tune` finds the "
                 "value that leads to a target",
             )
-        takes = getattr(pruner.criterion, "takes", None)
-        if takes and not pruner.is_edit:
-            yield f"pruners.{name}.criterion", f"its criterion takes {takes} at every cut"
+        first = pruner.update.criterion(pruner.criterion, is_first=True)
+        if first is not pruner.criterion and first.takes:
+            yield f"pruners.{name}.update", f"its first cut takes {first.takes}"
+        if pruner.criterion.takes and not pruner.is_edit:
+            yield f"pruners.{name}.criterion", f"its criterion takes {pruner.criterion.takes} at every cut"
