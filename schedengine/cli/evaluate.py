@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,9 @@ from schedengine.cli import options
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from schedengine.training.compute import Compute
+    from schedengine.zoo.loader import Loader
 
 
 class SplitChoice(str, Enum):
@@ -36,10 +38,15 @@ def evaluate(
     image_size: options.ImageSize = None,
     workers: options.Workers = 0,
     classes: options.Classes = None,
+    is_corrupted: Annotated[
+        bool,
+        typer.Option("--corrupted", help="Besides, top-1 under noise, blur, fog, ...: five severities of each."),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure saved weights: loss, accuracy, samples, sparsity."""
     from schedengine.export.pruned import load_
+    from schedengine.reports.tables import to_json
     from schedengine.training.compute import Compute
     from schedengine.training.evaluate import evaluate as measure
     from schedengine.training.session import build
@@ -59,7 +66,12 @@ def evaluate(
     compute.place_(network)
     check_fits(network, model, loaded, data, classes, compute)
     loader = loaded.loader(split.value, batch_size=batch_size, seed=seed, workers=workers)
-    _show({"split": split.value, **measure(network, loader, compute).plain(), **_zeros(network)}, as_json)
+    corrupted = _corrupted(network, loader, compute, seed) if is_corrupted else {}
+    found = {"split": split.value, **measure(network, loader, compute).plain(), **_zeros(network), **corrupted}
+    if as_json:
+        typer.echo(to_json(found))
+    else:
+        _show(found)
 
 
 def _zeros(network: nn.Module) -> dict[str, Any]:
@@ -72,12 +84,16 @@ def _zeros(network: nn.Module) -> dict[str, Any]:
     return {"weights": weights, "zeros": zeros, "sparsity": zeros / weights if weights else 0.0}
 
 
-def _show(found: dict[str, Any], as_json: bool) -> None:
+def _corrupted(network: nn.Module, loader: Loader, compute: Compute, seed: int) -> dict[str, Any]:
+    from schedengine.analysis.robustness import by_severity, measure_robustness
+
+    top1 = by_severity(measure_robustness(network, loader, compute, seed=seed))
+    return {"corrupted": {"seed": seed, "top1": top1.to_dict("index")}}
+
+
+def _show(found: dict[str, Any]) -> None:
     from schedengine.reports.tables import fraction, percent, show_table
 
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
     row = [
         found["split"],
         f"{found['samples']:,}",
@@ -90,4 +106,22 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         ["split", "images", "loss", "top-1", "top-5", "weights", "zeros", "sparsity"],
         [[*row, f"{found['weights']:,}", f"{found['zeros']:,}", fraction(found["sparsity"])]],
         "weights, zeros, sparsity (fraction that is 0): of all Conv and Linear weights",
+    )
+    if "corrupted" in found:
+        _show_corrupted(found["corrupted"], found["top1"])
+
+
+def _show_corrupted(corrupted: dict[str, Any], clean: float) -> None:
+    from schedengine.reports.tables import percent, show_table
+    from schedengine.zoo.corruptions import CORRUPTIONS
+
+    rows = corrupted["top1"]
+    left_out = [name for name in CORRUPTIONS if name not in rows]
+    unfit = f"\nleft out, images of this shape do not allow it: {', '.join(left_out)}" if left_out else ""
+    show_table(
+        f"Top-1 of the same images, corrupted (clean: {percent(clean)})",
+        ["corruption", *(head if head == "mean" else f"severity {head}" for head in rows["mean"])],
+        [[name, *(percent(top1) for top1 in row.values())] for name, row in rows.items()],
+        f"mean: over the severities, and over the {len(rows) - 1} corruptions, which are those of CIFAR-10-C "
+        f"(Hendrycks and Dietterich, 2019), drawn with seed {corrupted['seed']}{unfit}",
     )

@@ -10,6 +10,7 @@ import torch
 
 from schedengine.cli.app import main
 from schedengine.training.checkpoint import save_checkpoint
+from schedengine.zoo.corruptions import CORRUPTIONS
 from schedengine.zoo.models import build_model
 from schedengine.zoo.weights import save_weights
 
@@ -72,3 +73,30 @@ def test_a_model_that_does_not_take_the_images_is_refused(capsys: pytest.Capture
     options = ("--data", "fake", "--image-size", 8, "--weights", tmp_path / "w.safetensors")
     code, _, errors = run(capsys, "evaluate", "--model", "squeezenet1_1", *options)
     assert code == 1 and "squeezenet1_1 does not take the images of fake, 3x8x8: " in errors
+
+
+def test_corrupted_images_are_measured_beside_the_clean_ones(capsys: pytest.CaptureFixture[str], weights: Path) -> None:
+    _, shown, _ = run(capsys, "evaluate", "--model", "digits_cnn", "--weights", weights, "--corrupted", "--json")
+    found = json.loads(shown)
+    rows = found["corrupted"]["top1"]
+    assert [*rows["fog"]] == ["1", "2", "3", "4", "5", "mean"] and [*rows] == [*CORRUPTIONS, "mean"]
+    assert all(value == pytest.approx(found["top1"]) for row in rows.values() for value in row.values())  # all are 3s
+
+
+def test_the_corrupted_table_has_a_row_a_corruption(capsys: pytest.CaptureFixture[str], weights: Path) -> None:
+    code, shown, _ = run(capsys, "evaluate", "--model", "digits_cnn", "--weights", weights, "--corrupted")
+    assert code == 0 and all(f"\n  {name} " in shown for name in (*CORRUPTIONS, "mean"))
+    assert "clean: 10.31 %" in shown and "severity 5" in shown and "seed 0" in shown
+
+
+def test_images_of_a_dataset_cannot_be_corrupted(
+    capsys: pytest.CaptureFixture[str], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_digits.py").write_text(
+        "import torch\nfrom torch.utils.data import TensorDataset\n"
+        "def load():\n    part = TensorDataset(torch.rand(10, 1, 8, 8), torch.arange(10))\n    return part, part\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ("--data", "own_digits:load", "--validation", 0, "--corrupted")
+    code, _, errors = run(capsys, "evaluate", "--model", "digits_cnn", "--weights", weights, *options)
+    assert code == 1 and "a Dataset's images cannot be corrupted" in errors
