@@ -7,13 +7,16 @@ values are kept, it holds these.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from schedengine.criteria.network import exact
 from schedengine.errors import SchedEngineError
 from schedengine.masks import MaskStore
 from schedengine.selection import ParameterTable, normalise
@@ -68,21 +71,53 @@ def shuffled(snapshot: Snapshot, masks: Mapping[str, Tensor | None], key: str) -
     return found
 
 
+def norms_of(model: nn.Module) -> list[_BatchNorm]:
+    """The batch normalisations that keep running statistics."""
+    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    return [norm for norm in norms if norm.track_running_stats]
+
+
 @torch.no_grad()
-def recalibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def recalibrate_(model: nn.Module, batches: Iterable[Tensor | tuple[Any, ...]]) -> int:
     """Estimate batch-norm statistics anew, as plain averages over batches; nothing else runs in training mode.
 
+    A normalisation that no batch reaches keeps its statistics. Under DDP every rank must call, and all get the averages
+    over the batches of all ranks.
+
     Args:
-        batches: inputs (B, ...), at least one.
+        batches: inputs (B, ...), or a tuple of what the model is called with; at least one on some rank.
+
+    Returns:
+        How many batches this rank used.
 
     Raises:
-        SchedEngineError: there is no batch; the statistics are left as they were.
+        SchedEngineError: there is no batch, or one of a single example. The statistics are left as they were, as
+            after any other error.
     """
-    norms = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.track_running_stats]
-    iterator = iter(batches)
-    first = next(iterator, None)
-    if first is None:
-        raise SchedEngineError("batch-norm statistics cannot be estimated from no batches; give at least one")
+    norms = norms_of(model)
+    before = {norm: [buffer.clone() for buffer in norm.buffers(recurse=False)] for norm in norms}
+    used, unseen = 0, norms
+    try:
+        with _estimating(model, norms):
+            for inputs in batches:
+                model(*(inputs if isinstance(inputs, tuple) else (inputs,)))
+                used += 1
+        unseen = _agree_(norms, used)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):  # torch's words
+            raise
+        what = f"batch {used} has a single example, which has no variance: {error}"
+        raise SchedEngineError(f"{what}; leave such a batch out (drop_last=True)") from error
+    finally:
+        for norm in unseen:
+            for buffer, value in zip(norm.buffers(recurse=False), before[norm], strict=True):
+                buffer.copy_(value)
+    return used
+
+
+@contextmanager
+def _estimating(model: nn.Module, norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Batch normalisation alone in training mode, with statistics that begin anew."""
     modes = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
     model.eval()
@@ -91,13 +126,54 @@ def recalibrate_(model: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.train()
         norm.momentum = None  # torch: a cumulative average
     try:
-        for inputs in chain([first], iterator):
-            model(inputs)
+        yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         for module, mode in modes:
             module.training = mode
+
+
+def _agree_(norms: Sequence[_BatchNorm], used: int) -> list[_BatchNorm]:
+    """Give every rank the averages over the batches of all of them; the normalisations that no batch reached.
+
+    Raises:
+        SchedEngineError: there was no batch on any rank.
+    """
+    if dist.is_available() and dist.is_initialized():
+        used = _average_over_ranks_(norms, used)
+    if not used:
+        raise SchedEngineError(
+            "batch-norm statistics cannot be estimated from no batches; give at least one, from what can be gone "
+            "through more than once: a DataLoader or a list"
+        )
+    return [norm for norm in norms if not _statistics(norm)[0]]
+
+
+def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor, Tensor]:
+    """How many batches, running mean and running variance."""
+    count, mean, variance = norm.num_batches_tracked, norm.running_mean, norm.running_var
+    assert count is not None and mean is not None and variance is not None
+    return count, mean, variance
+
+
+def _average_over_ranks_(norms: Sequence[_BatchNorm], used: int) -> int:
+    """In one operation, so that all ranks have the same to the bit; how many batches they used together."""
+    kept = [_statistics(norm) for norm in norms]
+    device = kept[0][0].device if kept else torch.device("cpu")
+    dtype = exact(device)
+    sums = [torch.tensor([used], dtype=dtype, device=device)]
+    for count, *averages in kept:
+        sums += [one.to(device, dtype).reshape(-1) for one in (count, *(one * count for one in averages))]
+    flat = torch.cat(sums)
+    dist.all_reduce(flat)
+    whole = iter(torch.split(flat, [len(one) for one in sums]))
+    total = int(next(whole))
+    for count, *averages in kept:
+        count.copy_(next(whole)[0])
+        for average in averages:
+            average.copy_(next(whole) / count.clamp_min(1))
+    return total
 
 
 def order(count: int, key: str) -> Tensor:
