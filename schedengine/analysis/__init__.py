@@ -12,6 +12,7 @@ assumed         of a run, where nobody says
 summary         summarize, totals, draw_weights: what the weights are
 runs            read_runs, read_layers: what runs left behind; groups: which differ only by seed; table_file: CSV files
 comparison      compare_runs, compare_groups: side by side
+soups           cook: networks averaged into one, and what that is compared with; robustness: on corrupted images
 sensitivity     analyse_sensitivity: how much each parameter can lose; suggest_levels: for all together
 
 The names are imported when first used.

@@ -24,6 +24,7 @@ from schedengine.cli.plan import plan
 from schedengine.cli.plot import plot
 from schedengine.cli.schema import schema
 from schedengine.cli.sensitivity import sensitivity
+from schedengine.cli.soup import soup
 from schedengine.cli.summary import summary
 from schedengine.cli.train import train
 from schedengine.cli.tune import tune
@@ -48,6 +49,7 @@ app.command()(greedy)
 app.command()(train)
 app.command()(tune)
 app.command()(evaluate)
+app.command()(soup)
 app.command()(export)
 app.command()(summary)
 app.command()(plot)
