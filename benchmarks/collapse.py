@@ -38,11 +38,11 @@ from schedengine.errors import EffectWarning
 from schedengine.export.forward import private_copy
 from schedengine.policies.collapse import is_cut_through
 from schedengine.reports.canvas import GREY, axis_label, grid, label_ends, look, save, style
-from schedengine.training.compute import reseed
 from schedengine.training.loop import train_epoch
 from schedengine.training.session import Session
 from schedengine.training.settings import Amp, Settings
 from schedengine.zoo.initial import he_normal_
+from schedengine.zoo.seeds import reseed
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "methods" / "collapse.csv"

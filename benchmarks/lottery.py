@@ -25,10 +25,10 @@ import pandas
 
 from schedengine import dump, load_schedule
 from schedengine.schedule.plan import Timeline
-from schedengine.training.compute import reseed
 from schedengine.training.loop import train_epoch
 from schedengine.training.session import Session
 from schedengine.training.settings import Settings
+from schedengine.zoo.seeds import reseed
 
 FOLDER = Path(__file__).parent.parent / "schedules" / "retraining"
 TICKET, LATE = "lottery_ticket", "weight_rewinding"

@@ -14,6 +14,7 @@ from schedengine.analysis.catalogue import arguments, entries
 from schedengine.criteria import CRITERIA
 from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
+from schedengine.policies.recalibration import Recalibrate
 from schedengine.policies.rewind import Rewind
 from schedengine.policies.thinning import Thin
 from schedengine.pruners import PRUNED, THRESHOLDS, UPDATES
@@ -40,6 +41,12 @@ SECTIONS: list[tuple[str, str, type, list[Registry]]] = [
     ("policies", "In the order in which they act at one instant.", Policy, []),
     ("rewind", "Of a policy: `{rewind: {weights: 2, clock: 2}, at: cycle}`. One of its keys or more.", Rewind, []),
     ("thin", "Of a policy: `{thin: filters, at: tune}`, or with its keys `{thin: {what: all}, at: tune}`.", Thin, []),
+    (
+        "recalibrate",
+        "Of a policy: `{recalibrate: {batches: 50}, at: cycle}`, or `{recalibrate: all, at: cycle}`.",
+        Recalibrate,
+        [],
+    ),
     (
         "trace",
         "How the weights were trained before this run, for the retraining rates (FT, LRW, SLR, CLR, LLR, ALLR,\n"

@@ -378,6 +378,18 @@ class Occasions:
         """How many instants lie at or before ``progress``."""
         return sum(window.reached(progress) for window in self.windows)
 
+    def latest(self, progress: Progress) -> tuple[Occasion, Progress] | None:
+        """The last instant at or before ``progress``, and where it was; None before the first."""
+        upto = self._counts(progress.steps_per_epoch)
+        for position in reversed(range(len(self.windows))):
+            window = self.windows[position]
+            reached = window.reached(progress)
+            if reached:
+                at = window.latest(progress)
+                assert at is not None
+                return Occasion(upto[position] + reached, upto[-1], window), at
+        return None
+
     def containing(self, progress: Progress) -> Window | None:
         """The window that ``progress`` lies in, if it lies in one."""
         return next((window for _, window in self._near(progress) if window.contains(progress)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
@@ -28,10 +28,12 @@ from schedengine.progress import Progress
 from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.cut import Cut
 from schedengine.selection import ParameterTable
+from schedengine.soups.fork import Fork
+from schedengine.soups.walk import Evaluate, Fits, Walk
 
 logger = logging.getLogger(__name__)
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 _HOOKS = (
     "on_epoch_begin",
     "on_minibatch_begin",
@@ -61,7 +63,7 @@ class PruningScheduler:
 
         schedule  = load_schedule("bimp.yaml")                 # Schedule: validated, needs no model
         scheduler = schedule.bind(model, optimizer)            # PruningScheduler: names resolved, errors carry the line
-        for epoch in scheduler.epochs():                       # or range(n)
+        for epoch in scheduler.epochs():                       # or range(n), for a schedule without replicas
             scheduler.on_epoch_begin(epoch)
             for step, (x, y) in enumerate(loader):
                 scheduler.on_minibatch_begin(epoch, step, len(loader))
@@ -78,6 +80,10 @@ class PruningScheduler:
     the updates per epoch as the count. With a ``GradScaler`` call ``unscale_`` before
     ``before_parameter_optimization``; an update that it skips counts as a step, and masks hold all the same.
 
+    In a phase with replicas ``epochs()`` gives the same epochs again for each, ``on_epoch_begin`` puts their parent's
+    weights and optimizer state back and seeds the generators (torch's, Python's, NumPy's) anew, and ``on_epoch_end``
+    of the last one leaves the average in the model. A sampler that is told the epoch takes ``trained_epochs`` instead.
+
     Args:
         model: the loop's model, wrapped or not.
         optimizer: the loop's; None where no policy needs one.
@@ -89,7 +95,10 @@ class PruningScheduler:
         is_lenient: effects that miss are warnings (version 1).
         trace: where the learning rates of the dense phase are recorded.
         snapshots: the earlier weights that policies go back to.
-        example_inputs, data, loss: see ``Schedule.bind``.
+        example_inputs, data, loss, evaluate: see ``Schedule.bind``.
+        forks: where copies of the network train, to be averaged.
+        resting: by the start of a fork, policies that wait for its end.
+        fits: the windows that learning rates have in replicas of another length, see ``soups.walk``.
 
     Attributes:
         masks: every mask of the run.
@@ -113,6 +122,10 @@ class PruningScheduler:
         example_inputs: Inputs | None = None,
         data: Iterable[Any] | None = None,
         loss: LossFunction | None = None,
+        evaluate: Evaluate | None = None,
+        forks: Sequence[Fork] = (),
+        resting: Mapping[int, Sequence[Policy]] | None = None,
+        fits: Fits | None = None,
     ) -> None:
         self.policies = list(policies)
         self.pruners = dict(pruners)
@@ -139,6 +152,9 @@ class PruningScheduler:
             data=data,
             loss_function=loss,
         )
+        self.walk = Walk(forks, self._context, self.policies, resting=resting or {}, fits=fits or {}, evaluate=evaluate)
+        self._given_out: int | None = None
+        """The epoch that ``epochs()`` gave last, until it is over."""
         self._hooks = {
             hook: [policy for policy in self.policies if getattr(type(policy), hook) is not getattr(Policy, hook)]
             for hook in _HOOKS
@@ -163,26 +179,63 @@ class PruningScheduler:
         """What ``export.pruned.reshape_`` gives a fresh network the present sizes by; None if it was not thinned."""
         return self._context.shapes
 
+    @property
+    def trained_epochs(self) -> int:
+        """Epochs that were trained so far: those of every replica count, so that no two have the same number."""
+        return self.walk.trained
+
+    @property
+    def replica(self) -> int | None:
+        """Which copy of the network trains, from 0; None outside phases with replicas."""
+        return self.walk.replica if self.walk.at(self._next_epoch) else None
+
     def epochs(self) -> Iterator[int]:
         """The epochs of the run that are still to come: all of them, or those after the one that was loaded.
 
+        Epochs of a phase with replicas come once for each.
+
         Raises:
-            SchedEngineError: the length of the run is not known.
+            SchedEngineError: the length of the run is not known; or, with replicas, an epoch was not ended.
         """
         if self.total_epochs is None:
             raise SchedEngineError(
                 "the schedule has no phases, so its length is not known; pass epochs=n to bind(), or loop over range(n)"
             )
-        yield from range(self._next_epoch, self.total_epochs)
+        if not self.walk.forks:
+            yield from range(self._next_epoch, self.total_epochs)
+        while self.walk.forks and self._next_epoch < self.total_epochs:
+            done = len(self.walk.candidates)
+            self._given_out = epoch = self._next_epoch
+            yield epoch
+            if self._given_out is not None:
+                raise SchedEngineError(
+                    f"epoch {epoch} ended without on_epoch_end({epoch}), which replicas of a phase go on by; call it"
+                )
+            if self.walk.only is not None and len(self.walk.candidates) > done:
+                return
 
     # --- the callbacks -----------------------------------------------------------------------------------------------
 
     def on_epoch_begin(self, epoch: int, optimizer: torch.optim.Optimizer | None = None, **kwargs: Any) -> None:
         """Before an epoch: cuts on whole epochs, learning rates."""
         del kwargs
+        self._check_walk(epoch)
         self._begun = epoch
-        self.masks.refresh_()
-        self._fire("on_epoch_begin", self._snapshot(Progress(epoch, None, self._steps_per_epoch)), optimizer)
+        if optimizer is not None:
+            self._context.optimizer = optimizer
+        fork = self.walk.at(epoch)
+        progress = Progress(epoch, None, self._steps_per_epoch)
+        is_fork = fork is not None and epoch == fork.start
+        if is_fork and self.walk.has_parent:
+            self.walk.return_(self._restore)
+            self._context.progress = progress
+        else:
+            self.masks.refresh_()
+            self._fire("on_epoch_begin", self._snapshot(progress), optimizer)
+        if fork is not None and is_fork:
+            if not self.walk.has_parent:
+                self.walk.branch(fork, self._own_state())
+            self.walk.set_out_(fork)
 
     def on_minibatch_begin(
         self, epoch: int, minibatch_id: int, minibatches_per_epoch: int, optimizer: torch.optim.Optimizer | None = None
@@ -277,14 +330,30 @@ class PruningScheduler:
             EffectError: a mask did not hold, or the last target was missed.
         """
         del kwargs
+        fork, self._given_out = self.walk.ending(epoch), None
+        self.walk.trained += 1
+        last = None if fork is None else Progress(fork.stop - 1, None, self._steps_per_epoch)
         self._context.metrics = metrics or {}
-        self._fire("on_epoch_end", Progress(epoch, None, self._steps_per_epoch), optimizer)
-        self._context.metrics = {}
+        self._fire("on_epoch_end", Progress(epoch, None, self._steps_per_epoch), optimizer, but=_ending(last))
         self._context.trace.read_()
         self._verify_masks(epoch)
         self._next_epoch = epoch + 1
+        if fork is not None and last is not None:
+            self.walk.collect(fork, self._context.metrics)
+            self._next_epoch = fork.start
+            if self.walk.is_over(fork) and self.walk.only is None:
+                self._join(fork, last)
+        self._context.metrics = {}
         if self._next_epoch == self.total_epochs:
             self._verify_targets()
+
+    def _join(self, fork: Fork, last: Progress) -> None:
+        """Put the average of a fork's replicas into the model, and let happen what belongs to the end of its phase."""
+        self.walk.pour_(fork)
+        ending = _ending(last)
+        self._fire("on_epoch_end", last, None, but=lambda policy: not ending(policy))
+        self._verify_masks(last.epoch)
+        self._next_epoch = fork.stop
 
     def _record(self, progress: Progress) -> None:
         """Note the rate of a step of the dense phase."""
@@ -310,12 +379,35 @@ class PruningScheduler:
         self._steps_per_epoch = steps_per_epoch
         return Progress(epoch, step, steps_per_epoch)
 
-    def _fire(self, hook: str, progress: Progress, optimizer: torch.optim.Optimizer | None) -> None:
+    def _check_walk(self, epoch: int) -> None:
+        """Whether this epoch is the one that is to come, where replicas make that another than the loop may think."""
+        if not self.walk.forks:
+            return
+        self.walk.check_given()
+        if self._given_out != epoch:
+            phases = ", ".join(dict.fromkeys(repr(fork.phase) for fork in self.walk.forks))
+            raise SchedEngineError(
+                f"the replicas of {phases} go through the same epochs one after another; loop over scheduler.epochs(), "
+                f"not over a range: it did not give epoch {epoch}"
+            )
+
+    def _fire(
+        self,
+        hook: str,
+        progress: Progress,
+        optimizer: torch.optim.Optimizer | None,
+        but: Callable[[Policy], bool] | None = None,
+    ) -> None:
+        """Let policies act: those that have this hook, do not wait for the end of a fork, and are not left out."""
         context = self._context
         context.progress = progress
         if optimizer is not None:
             context.optimizer = optimizer
         for policy in self._hooks[hook]:
+            if but is not None and but(policy):
+                continue
+            if self.walk.has_parent and self.walk.rests(policy, progress.epoch):
+                continue
             getattr(policy, hook)(context)
 
     # --- effects -----------------------------------------------------------------------------------------------------
@@ -387,8 +479,11 @@ class PruningScheduler:
 
         Model, optimizer, scaler and loader belong to the loop, which saves them beside it.
         """
+        return {"version": STATE_VERSION, **self._own_state(), "walk": self.walk.state_dict()}
+
+    def _own_state(self) -> dict[str, Any]:
+        """All but where the run is among replicas."""
         return {
-            "version": STATE_VERSION,
             "next_epoch": self._next_epoch,
             "begun": self._begun,
             "steps_per_epoch": self._steps_per_epoch,
@@ -432,6 +527,10 @@ class PruningScheduler:
                 raise CheckpointError(
                     f"the checkpoint is of another schedule: its policies[{number}] is of another kind"
                 )
+        self._restore(state)
+        self.walk.load_state_dict(state["walk"])
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         shapes = json.loads(state["shapes"])
         if shapes is not None:
             reshape_(bare(self._context.model), shapes)
@@ -446,3 +545,13 @@ class PruningScheduler:
         self._next_epoch = state["next_epoch"]
         self._begun = state["begun"]
         self._steps_per_epoch = state["steps_per_epoch"]
+
+
+def _ending(last: Progress | None) -> Callable[[Policy], bool]:
+    """Which policies act at the end of an epoch: at the end of a fork they are to find the average."""
+
+    def ends(policy: Policy) -> bool:
+        own = getattr(policy, "own", None)
+        return last is not None and own is not None and own.at_end(last) is not None
+
+    return ends

@@ -17,6 +17,7 @@ from schedengine.granularity import Keep
 from schedengine.lr import LR_SCHEDULES
 from schedengine.lr.retraining import Retraining
 from schedengine.lr.shapes import Shape
+from schedengine.policies.recalibration import Recalibrate
 from schedengine.policies.rewind import Rewind
 from schedengine.progress import Time
 from schedengine.pruners.pruner import Pruner
@@ -234,6 +235,8 @@ def schedules(draw: st.DrawFn) -> Schedule:
     instances += [("release", name) for name in sections["pruner"]]
     instances += [("check_collapse", word) for word in draw(st.lists(st.sampled_from(["error", "warn"]), max_size=1))]
     instances += [("rewind", rewind) for rewind in draw(st.lists(specs(Rewind), max_size=1))]
+    counts = st.none() | st.integers(1, 99)
+    instances += [("recalibrate", Recalibrate(count)) for count in draw(st.lists(counts, max_size=1))]
     chosen = draw(st.lists(st.sampled_from(instances), max_size=4)) if instances else []
     schedule = Schedule(
         phases=spans,

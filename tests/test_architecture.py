@@ -19,6 +19,7 @@ LAYERS = [
     ["masks"],
     ["weights", "pruners", "regularizers", "export"],
     ["policies"],
+    ["soups"],
     ["scheduler"],
     ["schedule"],
     ["training", "analysis", "integrations"],

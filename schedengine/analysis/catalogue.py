@@ -16,6 +16,7 @@ from schedengine.criteria import CRITERIA
 from schedengine.errors import SchedEngineError
 from schedengine.granularity import GRANULARITIES
 from schedengine.lr import LR_SCHEDULES
+from schedengine.policies.recalibration import Recalibrate
 from schedengine.policies.rewind import Rewind
 from schedengine.policies.thinning import Thin
 from schedengine.pruners import PRUNED, THRESHOLDS, UPDATES
@@ -182,6 +183,7 @@ KINDS: dict[str, Callable[[], Iterable[Entry]]] = {
     "policies": _keys(Policy),
     "rewind": _keys(Rewind),
     "thin": _keys(Thin),
+    "recalibrate": _keys(Recalibrate),
     "trace": _keys(Earlier),
     "models": _models,
     "data": _data,

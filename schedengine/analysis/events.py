@@ -19,6 +19,7 @@ from schedengine.policies.edits import EditPolicy
 from schedengine.policies.learning import LearningPolicy
 from schedengine.policies.lr import LRPolicy, PlateauPolicy
 from schedengine.policies.pruning import PruningPolicy
+from schedengine.policies.recalibration import RecalibratePolicy
 from schedengine.policies.regularization import RegularizationPolicy
 from schedengine.policies.release import ReleasePolicy
 from schedengine.policies.rewind import Rewind, RewindPolicy
@@ -27,6 +28,7 @@ from schedengine.progress import Moment, Occasions, Progress, Window
 from schedengine.pruners.bound import BoundPruner
 from schedengine.pruners.pruned import Decay
 from schedengine.pruners.updates import Reselect, Shrink
+from schedengine.schedule.forking import Forking
 from schedengine.schedule.plan import Span
 from schedengine.schedule.retraining import Course
 from schedengine.selection import ParameterTable
@@ -110,6 +112,7 @@ class Forecast:
         self.released: set[str] = set()
         self._pruners = {one.pruner.name: one.pruner for one in policies if isinstance(one, PruningPolicy)}
         self._titles = titles(self.spans)
+        self._forks = {(fork.phase, fork.start): fork for fork in Forking(course, steps).forks}
         self._phases_of_epochs = [""] * self.epochs
         for span, title in zip(self.spans, self._titles):  # inner phases come after the group that they are in
             self._phases_of_epochs[span.start : span.stop] = [title] * (span.stop - span.start)
@@ -130,6 +133,9 @@ class Forecast:
         for number, (span, title) in enumerate(zip(self.spans, self._titles)):
             length = span.stop - span.start
             what = f"{title} begins: {length} epoch{'s' * (length != 1)}"
+            fork = self._forks.get((span.name, span.start))
+            if fork is not None:
+                what += f", by each of {fork.replicas} replicas; then their average goes on"
             yield self._row(Moment(Fraction(span.start)), number, _PHASE, kind="phase", name=span.name, what=what)
 
     def _policies(self) -> Iterator[Placed]:
@@ -150,6 +156,8 @@ class Forecast:
                 yield from self._rewind(order, policy)
             elif isinstance(policy, ThinPolicy):
                 yield from self._thinning(order, policy)
+            elif isinstance(policy, RecalibratePolicy):
+                yield from self._recalibration(order, policy)
             elif isinstance(policy, CollapsePolicy):
                 yield from self._collapse(order, policy)
 
@@ -248,6 +256,13 @@ class Forecast:
             yield self._row(
                 moment, order, _hook(window), kind="thin", name="", what=f"{what} that are zero are removed"
             )
+
+    def _recalibration(self, order: int, policy: RecalibratePolicy) -> Iterator[Placed]:
+        count = policy.spec.batches
+        source = "all batches of the data" if count is None else f"{count:,} batch{'es' * (count > 1)}"
+        what = f"batch-norm statistics are estimated anew from {source}"
+        for _, window, moment in self._instants(order, policy.own, "recalibrate", "instant"):
+            yield self._row(moment, order, _hook(window), kind="recalibrate", name="", what=what)
 
     def _collapse(self, order: int, policy: CollapsePolicy) -> Iterator[Placed]:
         then = "an error" if policy.severity == "error" else "a warning"

@@ -49,6 +49,7 @@ class Context:
         loss_function: (outputs, targets) -> scalar, for criteria that look at its derivatives; likewise.
         thinnings: what was removed from the network so far, oldest first.
         shapes: what a fresh network must be given to have the sizes that this one has now; None before any thinning.
+        rate_factor: how many times the usual learning rate the present replica of a phase has.
     """
 
     model: nn.Module
@@ -67,6 +68,7 @@ class Context:
     loss_function: LossFunction | None = None
     thinnings: list[Thinned] = field(default_factory=list)
     shapes: dict[str, Any] | None = None
+    rate_factor: float = 1.0
 
     def past(self, start: Moment) -> Past:
         """What a retraining that starts at a moment begins with.

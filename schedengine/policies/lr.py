@@ -81,7 +81,10 @@ class LRPolicy(Policy):
         if occasion is not None:
             assert context.optimizer is not None
             clock = self.clock_at(occasion.window, context.progress)
-            write_(context.optimizer, self._curve_in(occasion.window, clock, context).values(clock, self.groups))
+            values = self._curve_in(occasion.window, clock, context).values(clock, self.groups)
+            if context.rate_factor != 1.0:
+                values = [{**value, "lr": value["lr"] * context.rate_factor} for value in values]
+            write_(context.optimizer, values)
 
     def _curve_in(self, window: Window, clock: Clock, context: Context) -> LearningRate:
         """The schedule, or what a retraining makes of it at the start of the window; remembered until the next one."""

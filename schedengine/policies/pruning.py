@@ -142,9 +142,19 @@ class PruningPolicy(Policy):
         begin = Progress(progress.epoch, None, progress.steps_per_epoch)
         return progress.moment.steps % stride == 0 and self.own.at(begin) is not None
 
+    def again_(self, context: Context) -> None:
+        """Cut anew to the present target, where networks whose masks differ, or are out of date, were averaged."""
+        latest = self.every.latest(context.progress)
+        if latest is not None:
+            self._cut_to(context, latest[0], latest[1], is_end=True)
+            context.masks.apply_()
+
     def _cut(self, context: Context, at: Progress, *, is_end: bool = False) -> None:
         occasion = self.every.at_end(at) if is_end else self.every.at(at)
         assert occasion is not None
+        self._cut_to(context, occasion, at, is_end=is_end)
+
+    def _cut_to(self, context: Context, occasion: Occasion, at: Progress, *, is_end: bool) -> None:
         check_tiles(self.pruner, context)
         slow = self.target_number(occasion, at)
         if not context.thinnings and self.reselection.renew_(context.masks, context.table, *slow):

@@ -23,6 +23,7 @@ from schedengine.policies.edits import EditPolicy
 from schedengine.policies.learning import LearningPolicy
 from schedengine.policies.lr import LRPolicy, PlateauPolicy, groups_of
 from schedengine.policies.pruning import PruningPolicy
+from schedengine.policies.recalibration import NO_DATA, NO_NORMS, RecalibratePolicy
 from schedengine.policies.regularization import RegularizationPolicy
 from schedengine.policies.release import ReleasePolicy
 from schedengine.policies.rewind import RewindPolicy
@@ -36,6 +37,7 @@ from schedengine.pruners.pruner import Pruner
 from schedengine.regularizers.bound import BoundRegularizer
 from schedengine.regularizers.regularizer import Regularizer
 from schedengine.schedule.document import REFERENCES, Earlier, Policy, Schedule
+from schedengine.schedule.forking import Forking
 from schedengine.schedule.plan import Timeline, default_every
 from schedengine.schedule.retraining import Course
 from schedengine.schedule.sharing import Sharing
@@ -43,6 +45,8 @@ from schedengine.schedule.steady import thresholds, unsteady
 from schedengine.schedule.tracing import Tracing
 from schedengine.scheduler import PruningScheduler
 from schedengine.selection import ParameterTable, lookup
+from schedengine.soups.walk import Evaluate
+from schedengine.weights import norms_of
 
 EPOCH = Time(Fraction(1))
 T = TypeVar("T")
@@ -59,6 +63,7 @@ def bind(
     example_inputs: Inputs | None = None,
     data: Iterable[Any] | None = None,
     loss: LossFunction | None = None,
+    evaluate: Evaluate | None = None,
 ) -> PruningScheduler:
     """Put a schedule on a model.
 
@@ -74,6 +79,7 @@ def bind(
         data: batches, (inputs, targets) or inputs alone, for criteria that need statistics before the first epoch.
         loss: (outputs, targets) -> the mean loss of a batch, a scalar, for criteria that look at its derivatives (snip,
             grasp, fisher, obs), such as ``torch.nn.functional.cross_entropy``.
+        evaluate: model -> its metrics on validation images, such as {"loss": 0.3, "top1": 91.2}, for greedy soups.
 
     Raises:
         ScheduleError: everything in the schedule that does not fit the model or the run, each with its place.
@@ -81,7 +87,7 @@ def bind(
     if trace is not None and not isinstance(trace, Trace):
         raise SchedEngineError(f"trace is a schedengine.Trace, as in Trace(rates, steps_per_epoch); got {trace!r:.60}")
     inputs = _inputs_by_shape(model) if example_inputs is None else example_inputs
-    return _Binder(schedule, model, optimizer, epochs, steps_per_epoch, trace, inputs, data, loss).bind()
+    return _Binder(schedule, model, optimizer, epochs, steps_per_epoch, trace, inputs, data, loss, evaluate).bind()
 
 
 def _inputs_by_shape(model: nn.Module) -> Inputs | None:
@@ -105,6 +111,7 @@ class _Binder:
         example_inputs: Inputs | None,
         data: Iterable[Any] | None,
         loss: LossFunction | None,
+        evaluate: Evaluate | None,
     ) -> None:
         self.schedule = schedule
         self.model = model
@@ -113,10 +120,12 @@ class _Binder:
         self.example_inputs = example_inputs
         self.data = data
         self.loss = loss
+        self.evaluate = evaluate
         self.timeline = Timeline.of(schedule, epochs)
         self.earlier = trace or schedule.trace
         self.course = Course(schedule, self.timeline, Fraction(self.earlier.epochs if self.earlier else 0))
         self.table = ParameterTable(model)
+        self.forking = Forking(self.course, steps_per_epoch)
         self.tracing = Tracing(schedule, model, self.table, example_inputs)
         self.is_followed = False
         """Whether a policy that thins, the first that acts at all, masks what dead filters still say."""
@@ -143,6 +152,7 @@ class _Binder:
         self.problems += unsteady(self.schedule, pruners, self.optimizer, self.table)
         self.learned = self._thresholds()
         self.problems += self.course.problems()
+        self.problems += self.forking.problems()
         can_thin = self._check_thinning()
         rates = {} if self.optimizer is None else self.schedule.lr_schedulers
         made: dict[str, Mapping[str, Any]] = {
@@ -152,6 +162,7 @@ class _Binder:
             "lr_scheduler": rates,
             "rewind": {"": None},
             "thin": {"": None} if can_thin else {},
+            "recalibrate": {"": None} if self._check_norms() else {},
             "check_collapse": {"": None} if self._check_collapse() else {},
         }
         policies = {
@@ -178,7 +189,27 @@ class _Binder:
             example_inputs=self.example_inputs,
             data=self.data,
             loss=self.loss,
+            evaluate=self.evaluate,
+            forks=self.forking.forks,
+            resting=self._resting(policies),
+            fits=self._fits(policies),
         )
+
+    def _resting(self, policies: Mapping[int, BoundPolicy]) -> dict[int, list[BoundPolicy]]:
+        """By the start of a fork, the policies that wait for its end."""
+        return {fork.start: [policies[number] for number in self.forking.resting(fork)] for fork in self.forking.forks}
+
+    def _fits(self, policies: Mapping[int, BoundPolicy]) -> dict[tuple[int, int], list[tuple[LRPolicy, Occasions]]]:
+        """The windows that learning rates have in replicas of another length."""
+        found: dict[tuple[int, int], list[tuple[LRPolicy, Occasions]]] = {}
+        for fork in self.forking.forks:
+            for epochs in sorted(set(fork.epochs)):
+                found[fork.start, epochs] = [
+                    (policy, self.forking.fitted(self.schedule.policies[number], fork, epochs))
+                    for number, policy in policies.items()
+                    if isinstance(policy, LRPolicy)
+                ]
+        return found
 
     def _instances(self, section: str, make: Callable[[str, Any], T]) -> dict[str, T]:
         """The instances that a policy uses, on this model."""
@@ -288,6 +319,10 @@ class _Binder:
             return ReleasePolicy(pruners[policy.release], own)
         if policy.thin is not None:
             return self._thinning(policy, own)
+        if policy.recalibrate is not None:
+            number = next(at for at, one in enumerate(self.schedule.policies) if one is policy)
+            lacking = ScheduleError([self.schedule.problem(f"policies[{number}].recalibrate", NO_DATA)])
+            return RecalibratePolicy(policy.recalibrate, own, lacking)
         if policy.check_collapse is not None:
             sizes = {name: self.table[name].numel() for one in pruners.values() for name in one.names}
             return CollapsePolicy(policy.check_collapse, own, sizes, is_stretch=policy.during is not None)
@@ -307,6 +342,16 @@ class _Binder:
                 message = "no pruner acts, whose layers could collapse; add a policy of one, or remove this"
                 self.problems.append(self.schedule.problem(f"policies[{number}].check_collapse", message))
         return bool(self.pruners)
+
+    def _check_norms(self) -> bool:
+        """Whether there are batch-norm statistics to estimate. Data are asked for when the run begins: a look at the
+        schedule (``plan``, ``check``) needs none."""
+        if norms_of(bare(self.model)):
+            return True
+        for number, policy in enumerate(self.schedule.policies):
+            if policy.recalibrate is not None:
+                self.problems.append(self.schedule.problem(f"policies[{number}].recalibrate", NO_NORMS))
+        return False
 
     def _check_thinning(self) -> bool:
         for number, policy in enumerate(self.schedule.policies):

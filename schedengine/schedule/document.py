@@ -21,12 +21,15 @@ from schedengine.lr import LR_SCHEDULES
 from schedengine.lr.base import Clock, Group, LearningRate
 from schedengine.lr.shapes import Shape
 from schedengine.lr.trace import Trace
+from schedengine.policies.recalibration import ALL, Recalibrate
 from schedengine.policies.rewind import Rewind
 from schedengine.policies.thinning import Thin
 from schedengine.progress import Time, TimeField
 from schedengine.pruners.pruner import Pruner
 from schedengine.registry import SPEC, Component
 from schedengine.regularizers.regularizer import Regularizer
+from schedengine.soups import SOUPS
+from schedengine.soups.recipes import Recipe, Uniform
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,11 +38,13 @@ if TYPE_CHECKING:
     from schedengine.criteria.network import LossFunction
     from schedengine.export.forward import Inputs
     from schedengine.scheduler import PruningScheduler
+    from schedengine.soups.walk import Evaluate
 
 Positive = Annotated[int, Field(gt=0, strict=True)]
 RUN = "run"
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 _RESERVED = frozenset({RUN, "start", "end"})
+_FACTOR = re.compile(r"((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)x")
 
 
 def _phase_name(value: object) -> object:
@@ -63,21 +68,126 @@ class Total:
     total: Positive
 
 
+class Factor(float):
+    """How many times something; a file writes ``2x``."""
+
+    @classmethod
+    def parse(cls, value: object) -> Factor:
+        """Read what a file writes.
+
+        Raises:
+            ValueError: not a factor.
+        """
+        if isinstance(value, Factor):
+            return value
+        found = _FACTOR.fullmatch(value) if isinstance(value, str) else None
+        if found is None or not float(found[1]):
+            raise ValueError("write how many times the phase's rates, as in [0.5x, 1x, 2x]")
+        return cls(found[1])
+
+    def plain(self) -> str:
+        """As a file writes it."""
+        return f"{float(self)!r}x".replace(".0x", "x")
+
+
+def _afterwards(value: object) -> object:
+    if isinstance(value, Recalibrate) or value == "none":
+        return value
+    if value == ALL:
+        return Recalibrate(None)
+    if isinstance(value, Mapping) and set(value) == {"batches"}:
+        return Recalibrate(value["batches"])
+    raise ValueError("write all (one pass over the data), {batches: 50}, or none")
+
+
+AfterwardsField = Annotated[
+    InstanceOf[Recalibrate] | Literal["none"],
+    BeforeValidator(_afterwards),
+    PlainSerializer(lambda value: value if isinstance(value, str) else value.plain()),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": [ALL, "none"]},
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["batches"],
+                    "properties": {"batches": {"type": "integer", "minimum": 1}},
+                },
+            ]
+        }
+    ),
+]
+"""Batches that batch-norm statistics of an average are estimated from."""
+FactorField = Annotated[
+    InstanceOf[Factor],
+    BeforeValidator(Factor.parse),
+    PlainSerializer(Factor.plain),
+    WithJsonSchema({"type": "string", "pattern": f"^{_FACTOR.pattern}$"}),
+]
+
+
+@dataclass(frozen=True, config=SPEC)
+class Vary:
+    """How the replicas of a phase differ, beside their random numbers; a value for each of them.
+
+    Args:
+        seed: of the order of the data, augmentation and dropout, instead of the run's own; default: the first replica
+            draws as the run does, each other one draws something else.
+        weight_decay: of the optimizer's first parameter group; the others keep their ratio.
+        epochs: how long each trains; the longest is the phase's ``epochs``. Learning rates fit themselves to it.
+        lr: how many times the phase's rates, as in [0.5x, 1x, 2x].
+    """
+
+    seed: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = ()
+    weight_decay: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    epochs: tuple[Positive, ...] = ()
+    lr: tuple[FactorField, ...] = ()
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How many values each of its keys has, of those that are there."""
+        return {name: len(value) for name, value in vars(self).items() if isinstance(value, tuple) and value}
+
+
 @dataclass(frozen=True, config=SPEC)
 class Phase:
-    """A stretch of the run.
+    """A stretch of the run, which copies of the network may go through side by side, to be averaged at its end.
+
+    The copies (replicas) begin with the network as it is after cuts at the start of the phase. Each goes through the
+    same epochs; policies at the end of the phase find the average.
 
     Args:
         name: for policies to refer to.
         epochs: its length, in each repeat; or {total: 30}, shared by the repeats (30 by 4: 7, 7, 7, 9).
         repeat: how often it comes in a row.
         phases: what it is made of, instead of ``epochs``: a group that repeats.
+        replicas: how many copies are trained, in each repeat; default: the network itself.
+        vary: how they differ; default: in their random numbers.
+        soup: which of them are averaged: uniform (all), greedy (those that help, judged by ``evaluate`` of bind).
+        masks: shared (the parent's hold; cuts within the phase are refused, and those that only choose anew from
+            trained values, as of DPF, wait for the average) or reprune (each cuts by itself, and the average is cut
+            again to the same target).
+        optimizer: what the network goes on with: average (the mean of what the averaged replicas' optimizers
+            remember) or reset.
+        recalibrate: batch-norm statistics of an average are estimated anew from so many batches of ``data`` of bind:
+            all (one pass), {batches: 50}, or none (they are averaged too).
+
+    Reference: Zimmer, Spiegel and Pokutta, 2024, Sparse Model Soups, arXiv 2306.16788. Their code resets the optimizer
+        (each cycle is a process of its own); the mean velocity is that of the mean network, and is what within one
+        training makes one replica the same as none.
     """
 
     name: Annotated[str, BeforeValidator(_phase_name)]
     epochs: Positive | Total | None = None
     repeat: Positive = 1
     phases: tuple[Phase, ...] = ()
+    replicas: Positive | None = None
+    vary: Vary | None = None
+    soup: Annotated[InstanceOf[Recipe], Component(SOUPS)] = Uniform()
+    masks: Literal["shared", "reprune"] = "shared"
+    optimizer: Literal["average", "reset"] = "average"
+    recalibrate: AfterwardsField = Recalibrate(None)
 
     @model_validator(mode="after")
     def _check(self) -> Phase:
@@ -86,7 +196,37 @@ class Phase:
             raise ValueError(f"a phase has either 'epochs' or 'phases'; {self.name!r} has {found}")
         if isinstance(self.epochs, Total) and self.epochs.total < self.repeat:
             raise ValueError(f"a total of {self.epochs.total} epochs cannot be shared by {self.repeat} repeats")
+        self._check_replicas()
         return self
+
+    def _check_replicas(self) -> None:
+        if self.replicas is None:
+            for key, default in _ALONE.items():
+                if getattr(self, key) != default:
+                    raise ValueError(f"{key!r} goes with 'replicas', as in 'replicas: 3'")
+            return
+        for key, count in self.vary.lengths.items() if self.vary else ():
+            if count != self.replicas:
+                raise ValueError(f"'vary' has {count} values of {key!r} for {self.replicas} replicas; give each one")
+        if self.vary and self.vary.epochs and max(self.vary.epochs) != self.epochs:
+            longest = max(self.vary.epochs)
+            raise ValueError(f"the longest replica trains {longest} epochs, and 'epochs' says {self.epochs_said}")
+        if self.masks == "reprune" and self.soup.is_scored:
+            raise ValueError("a greedy soup tries averages under one mask; 'masks: reprune' goes with 'soup: uniform'")
+
+    @property
+    def epochs_said(self) -> object:
+        """As the file writes them."""
+        return f"{{total: {self.epochs.total}}}" if isinstance(self.epochs, Total) else self.epochs
+
+
+_ALONE: dict[str, Any] = {
+    "vary": None,
+    "soup": Uniform(),
+    "masks": "shared",
+    "optimizer": "average",
+    "recalibrate": Recalibrate(None),
+}
 
 
 @dataclass(frozen=True)
@@ -185,7 +325,7 @@ PhasesField = Annotated[
 ]
 KINDS = {"pruner": "pruners", "regularizer": "regularizers", "lr_scheduler": "lr_schedulers"}
 """What a policy names -> the section it is defined in."""
-ACTIONS = ("rewind", "release", "thin", "check_collapse")
+ACTIONS = ("rewind", "release", "thin", "recalibrate", "check_collapse")
 """What a policy may say itself, without a section."""
 REFERENCES = {**KINDS, "release": "pruners"}
 """Keys of a policy that hold the name of an instance -> the section it is defined in."""
@@ -193,7 +333,7 @@ REFERENCES = {**KINDS, "release": "pruners"}
 
 @dataclass(frozen=True, config=SPEC)
 class Policy:
-    """An instance or an action, and when it acts; exactly one of the first seven keys.
+    """An instance or an action, and when it acts; exactly one of the first eight keys.
 
     Args:
         pruner, regularizer, lr_scheduler: the name of an instance.
@@ -201,6 +341,9 @@ class Policy:
         release: the name of a pruner, whose masks are taken away.
         thin: what is zero is removed from the network: filters (that their layer makes zero), channels (that no layer
             reads), or all.
+        recalibrate: batch-norm statistics are estimated anew, from so many batches of ``data`` of bind: {batches: 50},
+            or all (one pass). It stands after the pruners that cut at the same moment. An epoch's evaluation comes
+            before what happens at its end.
         check_collapse: error or warn, where all weights of a layer that pruners selected are 0, or no path of weights
             leads through the network any more; with ``during`` after every cut of the stretch, and when an epoch of it
             is over. It stands after the pruners that cut at the same moment.
@@ -222,6 +365,7 @@ class Policy:
     rewind: Rewind | None = None
     release: str | None = None
     thin: Thin | None = None
+    recalibrate: Recalibrate | None = None
     check_collapse: Literal["error", "warn"] | None = None
     at: InstantsField | None = None
     during: PhasesField | None = None
@@ -392,6 +536,7 @@ class Schedule:
         example_inputs: Inputs | None = None,
         data: Iterable[Any] | None = None,
         loss: LossFunction | None = None,
+        evaluate: Evaluate | None = None,
     ) -> PruningScheduler:
         """Put it on a model: names resolved, windows placed.
 
@@ -406,6 +551,7 @@ class Schedule:
             data: batches, (inputs, targets) or inputs alone, for criteria that need statistics before the first epoch.
             loss: (outputs, targets) -> the mean loss of a batch, a scalar, for criteria that look at its derivatives
                 (snip, grasp, fisher, obs), such as ``torch.nn.functional.cross_entropy``.
+            evaluate: model -> its metrics on validation images, such as {"loss": 0.3, "top1": 91.2}, for greedy soups.
 
         Raises:
             ScheduleError: everything in it that does not fit the model or the run, each with its place.
@@ -422,4 +568,5 @@ class Schedule:
             example_inputs=example_inputs,
             data=data,
             loss=loss,
+            evaluate=evaluate,
         )

@@ -11,6 +11,7 @@ from schedengine.errors import Problem, ScheduleError, ScheduleWarning, did_you_
 from schedengine.schedule import distiller
 from schedengine.schedule.document import KINDS, REFERENCES, Policy, Schedule
 from schedengine.schedule.fields import fields_of
+from schedengine.schedule.forking import check_replicas
 from schedengine.schedule.plan import check_phases, check_windows
 from schedengine.schedule.reader import FAILED, Reader, show
 from schedengine.schedule.retraining import check_retraining
@@ -66,7 +67,7 @@ def load_schedule(document: str | Path | Mapping[str, Any]) -> Schedule:
         root = distiller.rewrite(root, problems, notes)
     schedule = _build(root, problems)
     wrong = check_phases(schedule)
-    problems += wrong or [*check_windows(schedule), *check_retraining(schedule)]
+    problems += wrong or [*check_windows(schedule), *check_retraining(schedule), *check_replicas(schedule)]
     if problems:
         raise ScheduleError(sorted(problems, key=lambda one: (one.mark is None, one.mark or 0, one.path)))
     notes += _unused(schedule)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 
-import numpy
 import torch
 from torch import Tensor, nn
 
 from schedengine.training.settings import Amp
-from schedengine.zoo.seeds import derive
 
 
 def best_device() -> torch.device:
@@ -19,14 +16,6 @@ def best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def reseed(*parts: int | str) -> None:
-    """Seed every global generator from these parts alone, so that what was drawn before does not matter."""
-    seed = derive(*parts)
-    torch.manual_seed(seed)
-    random.seed(seed)
-    numpy.random.seed(seed % 2**32)
 
 
 class Compute:

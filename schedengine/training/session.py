@@ -24,11 +24,12 @@ from schedengine.progress import Moment
 from schedengine.schedule.bind import bind
 from schedengine.schedule.budget import rescale
 from schedengine.schedule.document import Schedule
+from schedengine.schedule.forking import phases_with_replicas
 from schedengine.schedule.load import load_schedule
 from schedengine.schedule.plan import Timeline
 from schedengine.scheduler import PruningScheduler
 from schedengine.selection import ParameterTable
-from schedengine.training.compute import Compute, reseed
+from schedengine.training.compute import Compute
 from schedengine.training.evaluate import Evaluation, evaluate
 from schedengine.training.loop import updates_per_epoch
 from schedengine.training.settings import Algorithm, Settings
@@ -40,6 +41,7 @@ from schedengine.zoo.data import Data, load_data
 from schedengine.zoo.factory import import_plugins
 from schedengine.zoo.loader import Loader
 from schedengine.zoo.models import build_model
+from schedengine.zoo.seeds import reseed
 from schedengine.zoo.splits import SplitName
 from schedengine.zoo.weights import read_notes
 
@@ -92,6 +94,12 @@ class Session:
         document, epochs = load_schedule(schedule), settings.epochs
         if settings.budget is not None:
             document, epochs = rescale(document, settings.budget, epochs), settings.budget
+        forked = ", ".join(repr(phase) for phase in phases_with_replicas(document.phases))
+        if forked:
+            raise SchedEngineError(
+                f"phase {forked} has replicas, which `schedengine train` cannot walk through yet; use a loop of your "
+                "own over scheduler.epochs(), see docs/concepts.md"
+            )
         if document.epochs is None and epochs is None:
             raise SchedEngineError("the schedule has no phases to say how long the run is; give --epochs N")
         data = load_data(

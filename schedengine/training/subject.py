@@ -8,11 +8,12 @@ from torch import nn
 
 from schedengine.errors import ModelError
 from schedengine.export.pruned import load_
-from schedengine.training.compute import Compute, reseed
+from schedengine.training.compute import Compute
 from schedengine.training.session import build
 from schedengine.training.trial import check_fits
 from schedengine.zoo.data import Data, load_data
 from schedengine.zoo.factory import import_plugins
+from schedengine.zoo.seeds import reseed
 
 
 class Asked(Protocol):

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from schedengine.errors import EffectError
 from schedengine.training.best import BestWeights
-from schedengine.training.compute import reseed
 from schedengine.training.cuts import COLUMNS, CutWatch
 from schedengine.training.evaluate import Evaluation
 from schedengine.training.loop import train_epoch, updates_per_epoch
@@ -17,6 +16,7 @@ from schedengine.training.report import Report, Scores, report
 from schedengine.training.run import RunFolder
 from schedengine.training.session import Session
 from schedengine.training.sparsity import Count, share_of_zeros
+from schedengine.zoo.seeds import reseed
 from schedengine.zoo.weights import save_weights
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
+import numpy
 import torch
 
 
@@ -16,6 +18,14 @@ def derive(*parts: int | str) -> int:
     """
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def reseed(*parts: int | str) -> None:
+    """Seed every global generator (torch's, Python's, NumPy's) from these parts alone, whatever was drawn before."""
+    seed = derive(*parts)
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
 
 
 def generator(*parts: int | str) -> torch.Generator:

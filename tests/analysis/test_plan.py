@@ -457,3 +457,12 @@ def test_what_is_released_at_the_end_of_the_run_stays_zero() -> None:
 def test_the_picture_names_rewinds_and_releases() -> None:
     texts = {text.get_text() for axes in plan(RELEASED).figure().axes for text in axes.texts}
     assert "release" in texts
+
+
+def test_a_phase_with_replicas_says_how_many() -> None:
+    schedule = load_schedule(
+        "version: 2\nphases: [{name: cycle, epochs: 2, replicas: 3}]\npruners: {p: {sparsity: 0.5}}\n"
+        "policies: [{pruner: p, at: cycle}]"
+    )
+    events = plan_schedule(schedule, small_model()).events
+    assert "by each of 3 replicas" in events["what"].iloc[0]

@@ -143,6 +143,9 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "shuffled masks": rewinding(shuffle="masks", optimizer="reset"),
     "dense-sparse-dense": phased({"release": "p", "at": {"end": "cycle"}},
                                  {"lr_scheduler": "dense", "during": ["dense", "cycle"]}),
+    "recalibrated": phased({"recalibrate": {"batches": 2}, "at": "cycle"},
+                           {"recalibrate": "all", "at": ["9st", {"end": "cycle"}]},
+                           {"lr_scheduler": "dense", "during": ["dense", "cycle"]}),
     "cuts repeated in a retraining": {**retraining("ALLR", update="reselect", pruned="dense"), "policies": [
         {"pruner": "p", "at": "cycle", "refresh": "3st"},
         {"lr_scheduler": "dense", "during": "dense"}, {"lr_scheduler": "again", "during": "cycle"}]},

@@ -145,7 +145,7 @@ def test_an_unused_instance_is_warned_of_with_its_place() -> None:
             "{pruner: fine, at: 1, during: run}",
             "a policy acts 'at' (instants) or 'during' (a phase, or run); this one has both",
         ),
-        ("{at: 1}", "lr_scheduler, rewind, release, thin, check_collapse; this one has none"),
+        ("{at: 1}", "lr_scheduler, rewind, release, thin, recalibrate, check_collapse; this one has none"),
         ("{pruner: fine, regularizer: x, during: run}", "this one has pruner and regularizer"),
         ("{pruner: fine, during: run, from: 5, until: 5}", "the window is empty: it begins at 5 and ends before 5"),
         ("{pruner: fine, during: run, from: 9, until: 5}", "the window is empty: it begins at 9 and ends before 5"),

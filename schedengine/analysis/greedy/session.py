@@ -23,12 +23,11 @@ from schedengine.errors import CheckpointError, DataError, SchedEngineError, Sch
 from schedengine.export.graph import dimensions
 from schedengine.reports.files import writing
 from schedengine.schedule.source import read
-from schedengine.training.compute import reseed
 from schedengine.training.evaluate import evaluate
 from schedengine.training.subject import open_trained
 from schedengine.zoo.data import Data
 from schedengine.zoo.loader import Images, Split
-from schedengine.zoo.seeds import generator
+from schedengine.zoo.seeds import generator, reseed
 
 CSV = "greedy.csv"
 ABOUT = "greedy.json"
