@@ -20,12 +20,13 @@ to wait; ``work``, the processor's seconds, depends less on what else runs: of t
 (torch 2.14.1), so that most of ``wall`` in the table says no more than ``work``, and two processes gain little.
 
 Before anything is timed, gradients and running statistics of the stacked network are compared with those of the single
-ones: in float64, where more than 1e-4 is an error, and in float32, where rounding moves some activations across 0.
+ones: in float64, where more than 1e-4 is an error (found: 3e-15), and in float32, where they are only shown: up to 7e-3
+of a gradient's norm for ResNet-20, which the agreement in float64 leaves to rounding.
 
 Under ``vmap`` a convolution with weights of its own for each replica becomes a grouped one, of m groups. Batch norm
 updates its buffers in place, which ``vmap`` refuses for buffers that replicas share; stacked ones it updates, each by
-its own batches. Backward is called outside of ``vmap``, on the sum of the m losses: less work than ``torch.func.grad``
-inside of it, with the same gradients.
+its own batches. Backward is called outside of ``vmap``, on the sum of the m losses; ``torch.func.grad`` inside of
+it took about a tenth more work in a trial.
 """
 
 from __future__ import annotations

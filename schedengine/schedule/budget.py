@@ -93,6 +93,11 @@ class _Rescaling:
             spare = [epochs - count for (_, count), epochs in zip(leaves[:-1], new[:-1], strict=True)]
             new[spare.index(max(spare))] -= 1
             new[-1] += 1
+        for (phase, count), epochs in zip(leaves, new, strict=True):
+            if phase.vary is not None and phase.vary.epochs and epochs % count:
+                what = f"with a budget of {self.budget} epochs, {count} repeats of {phase.name!r} share {epochs}"
+                message = f"{what}, which does not divide, and its replicas differ in length; take another one"
+                raise ScheduleError([self.schedule.problem("phases", message)])
         lengths = {phase.name: (epochs, count) for (phase, count), epochs in zip(leaves, new, strict=True)}
         return tuple(_with_lengths(phase, lengths) for phase in self.schedule.phases)
 
@@ -191,7 +196,11 @@ def _with_lengths(phase: Phase, lengths: dict[str, tuple[int, int]]) -> Phase:
     total, count = lengths[phase.name]
     if total == _epochs(phase, count):
         return phase
-    return dataclasses.replace(phase, epochs=Total(total) if total % count else total // count)
+    if phase.vary is None or not phase.vary.epochs:
+        return dataclasses.replace(phase, epochs=Total(total) if total % count else total // count)
+    ratio = Fraction(total // count, max(phase.vary.epochs))
+    each = tuple(max(1, math.floor(epochs * ratio + HALF)) for epochs in phase.vary.epochs)
+    return dataclasses.replace(phase, epochs=total // count, vary=dataclasses.replace(phase.vary, epochs=each))
 
 
 def _scaled(time: Time | None, ratio: Fraction, *, is_distance: bool = False) -> Any:

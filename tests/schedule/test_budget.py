@@ -254,3 +254,21 @@ policies: [{pruner: rnn, during: run, until: 10}, {pruner: dns, during: run, fro
     pruners = rescale(load_schedule(text), 10).pruners
     assert pruners["rnn"].threshold.after == 5  # type: ignore[union-attr]
     assert pruners["dns"].threshold.growth == 0.2  # type: ignore[union-attr]
+
+
+FORKED = """
+version: 2
+phases: [{name: dense, epochs: 4}, {name: cycle, epochs: 8, repeat: 2, replicas: 2, vary: {epochs: [4, 8]}}]
+policies: []
+"""
+
+
+def test_replicas_of_several_lengths_keep_their_ratio() -> None:
+    cycle = rescale(load_schedule(FORKED), 10).phases[1]
+    assert cycle.vary is not None
+    assert (cycle.epochs, cycle.vary.epochs) == (4, (2, 4))
+
+
+def test_replicas_of_several_lengths_need_repeats_of_one_length() -> None:
+    with pytest.raises(ScheduleError, match="2 repeats of 'cycle' share 9, which does not divide"):
+        rescale(load_schedule(FORKED), 11)
