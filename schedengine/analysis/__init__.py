@@ -25,6 +25,7 @@ from typing import Any
 
 _PUBLIC = {
     "analyse_sensitivity": "sensitivity.analyse",
+    "by_severity": "robustness",
     "check_schedule": "diagnosis",
     "compare_groups": "comparison",
     "compare_runs": "comparison",
@@ -32,6 +33,7 @@ _PUBLIC = {
     "draw_weights": "summary",
     "list_names": "catalogue",
     "list_parameters": "parameters",
+    "measure_robustness": "robustness",
     "multiply_accumulates": "macs",
     "plan_schedule": "plan",
     "read_layers": "runs",

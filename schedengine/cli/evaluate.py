@@ -122,6 +122,6 @@ def _show_corrupted(corrupted: dict[str, Any], clean: float) -> None:
         f"Top-1 of the same images, corrupted (clean: {percent(clean)})",
         ["corruption", *(head if head == "mean" else f"severity {head}" for head in rows["mean"])],
         [[name, *(percent(top1) for top1 in row.values())] for name, row in rows.items()],
-        f"mean: over the severities, and over the {len(rows) - 1} corruptions, which are those of CIFAR-10-C "
-        f"(Hendrycks and Dietterich, 2019), drawn with seed {corrupted['seed']}{unfit}",
+        f"mean: over the severities, and over the {len(rows) - 1} corruptions, of the 15 of CIFAR-10-C "
+        f"(Hendrycks and Dietterich, 2019); drawn with seed {corrupted['seed']}{unfit}",
     )

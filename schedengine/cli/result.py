@@ -85,7 +85,7 @@ def _cut(one: CutEffect, with_batch_norms: bool) -> list[str]:
 
 def _cut_notes(result: Report, with_batch_norms: bool) -> list[str]:
     notes = [
-        "top-1: on validation; right after: batch-norm statistics as they were; stability: right after / before",
+        "top-1: on validation; right after: with the batch norms it has then; stability: right after / before",
         "norm drop: sqrt(before^2 - after^2) / before, L2 norm of all parameters; distance to pruned: L2 norm of what",
         "went of the selected weights / of all of them",
     ]

@@ -44,7 +44,8 @@ class Reader:
         """
         if any(node is one for one in self.said):
             return FAILED
-        if isinstance(node.value, str) and hasattr(cls, "shorthand"):
+        is_word = isinstance(node.value, (str, int, float)) and not isinstance(node.value, bool)
+        if is_word and hasattr(cls, "shorthand"):
             node, word = node.derived({}), node
             node.value[cls.shorthand] = word
         if not node.is_mapping:

@@ -303,3 +303,11 @@ lr_schedulers: {low: {class: constant, from: 0.1}}
 policies: [{lr_scheduler: low, at: end}]
 """
         )
+
+
+def test_batches_of_a_recalibration_may_stand_alone() -> None:
+    schedule = load_schedule(
+        {"version": 2, "phases": [{"name": "c", "epochs": 2}], "policies": [{"recalibrate": 50, "at": "c"}]}
+    )
+    assert schedule.policies[0].recalibrate is not None
+    assert schedule.policies[0].recalibrate.batches == 50
