@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,13 +54,3 @@ class Fork:
     def factor_of(self, replica: int) -> float:
         """How many times the usual learning rate a replica has."""
         return self.factors[replica] if self.factors else 1.0
-
-    @property
-    def trained(self) -> int:
-        """Epochs that all replicas train together."""
-        return sum(self.stop_of(number) - self.start for number in range(self.replicas))
-
-
-def trained_epochs(epochs: int, forks: Sequence[Fork]) -> int:
-    """How many epochs are trained in a run of so many, those of every replica counted."""
-    return epochs + sum(fork.trained - (fork.stop - fork.start) for fork in forks)
