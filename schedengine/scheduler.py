@@ -341,19 +341,50 @@ class PruningScheduler:
         if fork is not None and last is not None:
             self.walk.collect(fork, self._context.metrics)
             self._next_epoch = fork.start
-            if self.walk.is_over(fork) and self.walk.only is None:
-                self._join(fork, last)
+        if fork is not None and self.walk.is_over(fork) and self.walk.only is None:
+            self.walk.pour_(fork)
+            self.end_phase(self._context.metrics)
+        else:
+            self._finish_epoch()
+
+    def _finish_epoch(self) -> None:
         self._context.metrics = {}
         if self._next_epoch == self.total_epochs:
             self._verify_targets()
 
-    def _join(self, fork: Fork, last: Progress) -> None:
-        """Put the average of a fork's replicas into the model, and let happen what belongs to the end of its phase."""
+    def pour_(self, candidates: Sequence[dict[str, Any]]) -> None:
+        """Put the average of replicas into the model that were each trained alone; then measure it, and ``end_phase``.
+
+        Call it where the state of the last one was loaded. A loop over ``epochs()`` has no need of it.
+
+        Args:
+            candidates: ``walk.candidates`` of each, in order.
+        """
+        fork = self._fork
+        self.walk.gather_(fork, candidates)
         self.walk.pour_(fork)
+
+    def end_phase(self, metrics: Mapping[str, float] | None = None) -> None:
+        """Let happen what belongs to the end of a phase with replicas, to their average; ``epochs()`` goes on after it.
+
+        Args:
+            metrics: of the average; see ``on_epoch_end``.
+        """
+        fork, self._given_out = self._fork, None
+        last = Progress(fork.stop - 1, None, self._steps_per_epoch)
         ending = _ending(last)
+        self._context.metrics = metrics or {}
         self._fire("on_epoch_end", last, None, but=lambda policy: not ending(policy))
         self._verify_masks(last.epoch)
         self._next_epoch = fork.stop
+        self._finish_epoch()
+
+    @property
+    def _fork(self) -> Fork:
+        """That the next epoch lies in."""
+        fork = self.walk.at(self._next_epoch)
+        assert fork is not None
+        return fork
 
     def _record(self, progress: Progress) -> None:
         """Note the rate of a step of the dense phase."""

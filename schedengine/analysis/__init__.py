@@ -10,7 +10,8 @@ diagnosis       check_schedule: what is wrong with a schedule; doubts: what is l
 plan            plan_schedule: what will happen; events, rates: when; aims: how much; outcome: what is left at the end
 assumed         of a run, where nobody says
 summary         summarize, totals, draw_weights: what the weights are
-runs            read_runs, read_layers: what runs left behind; groups: which differ only by seed; table_file: CSV files
+runs            read_runs, read_replicas, read_layers: what runs left behind; groups: which differ only by seed;
+                table_file: CSV files
 comparison      compare_runs, compare_groups: side by side
 soups           cook: networks averaged into one, and what that is compared with; robustness: on corrupted images
 sensitivity     analyse_sensitivity: how much each parameter can lose; suggest_levels: for all together
@@ -37,6 +38,7 @@ _PUBLIC = {
     "multiply_accumulates": "macs",
     "plan_schedule": "plan",
     "read_layers": "runs",
+    "read_replicas": "runs",
     "read_runs": "runs",
     "suggest_levels": "sensitivity.suggest",
     "summarize": "summary",

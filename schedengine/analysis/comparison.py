@@ -40,8 +40,8 @@ def compare_runs(paths: AnyPath | Iterable[AnyPath], *, labels: Sequence[str] = 
 
     Returns:
         Columns, missing (NaN) where not known:
-        run, group, seed; ``state`` (``finished``, ``not finished``); ``epochs`` trained; ``seconds`` they took, their
-        evaluations included;
+        run, group, seed; ``state`` (``finished``, ``not finished``); ``epochs`` trained, those of every replica
+        counted; ``seconds`` they took, their evaluations included, one after another;
         ``validation_top1`` (per cent): at the end, or after the last epoch so far; ``validation_top1_best``: of the
         best epoch at the final sparsity; ``test_top1``: at the end; ``..._before``: of the dense model;
         ``sparsity``: fraction of the weights selected by pruners that is 0, at the end or so far; ``sparsity_all``:
@@ -93,13 +93,24 @@ def _row(run: Run, group: str, known: dict[str, Work]) -> dict[str, Any]:
         "group": group,
         "seed": run.seed,
         "state": "finished" if run.is_finished else "not finished",
-        "epochs": len(run.metrics),
-        "seconds": run.metrics["seconds"].sum() if "seconds" in run.metrics else None,
+        "epochs": run.epochs,
+        "seconds": _seconds(run),
         **_scores(run),
         **work,
         "parameters": _parameters(run),
-        "note": "; ".join(filter(None, [run.note, why_not, _thinned(run)])),
+        "note": "; ".join(filter(None, [run.note, why_not, _thinned(run), _replicas(run)])),
     }
+
+
+def _seconds(run: Run) -> float | None:
+    parts = [rows["seconds"].sum() for rows in (run.metrics, run.replicas) if "seconds" in rows]
+    return sum(parts) if parts else None
+
+
+def _replicas(run: Run) -> str:
+    if run.replicas.empty:
+        return ""
+    return f"epochs and time are those of all replicas together, {len(run.replicas)} epochs of {run.epochs}"
 
 
 def _parameters(run: Run) -> float | None:

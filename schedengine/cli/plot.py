@@ -57,9 +57,11 @@ def _default(runs: Sequence[Path]) -> Path:
 
 
 def _draw(runs: Sequence[Run], x: str, y: str | None, by: Sequence[str] | None, labels: Sequence[str]) -> Figure:
-    from schedengine.analysis.runs import layers_of, metrics_of
+    from schedengine.analysis.runs import layers_of, metrics_of, replicas_of
     from schedengine.reports.column_figure import draw_columns
     from schedengine.reports.run_figures import draw_runs
 
-    rows = metrics_of(runs, labels=labels)
-    return draw_runs(rows, layers_of(runs, labels=labels)) if y is None else draw_columns(rows, x, y, by=by)
+    rows, replicas = metrics_of(runs, labels=labels), replicas_of(runs, labels=labels)
+    if y is None:
+        return draw_runs(rows, layers_of(runs, labels=labels), replicas)
+    return draw_columns(rows, x, y, by=by, replicas=replicas)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -22,10 +22,15 @@ def _bar(unit: str) -> Progress:
 
 
 class ProgressBar:
-    """Looks on while a run trains; use it as a context."""
+    """Looks on while a run trains; use it as a context.
+
+    What is done is counted by steps, those of all replicas, wherever they train.
+    """
 
     def __init__(self) -> None:
         self._epochs = 0
+        self._steps = 1
+        self._done = 0
         self._bar = _bar("epoch")
         self._task = self._bar.add_task("", total=None)
 
@@ -38,18 +43,33 @@ class ProgressBar:
 
     def begin(self, epoch: int, epochs: int, steps: int) -> None:
         """Draw what is done already."""
-        self._epochs = epochs
-        self._bar.update(self._task, total=epochs * steps, completed=epoch * steps, description=f"{epoch}/{epochs}")
+        self._epochs, self._steps, self._done = epochs, steps, epoch * steps
+        self._bar.update(self._task, total=epochs * steps, completed=self._done, description=self._count())
 
     def step(self) -> None:
-        """One more."""
+        """One more; at the end of an epoch its row is still to come, or, of one trained elsewhere, never comes."""
+        self._done += 1
         self._bar.advance(self._task)
+        if self._done % self._steps == 0:
+            self._bar.update(self._task, description=self._count())
 
     def end(self, row: Mapping[str, Any]) -> None:
         """Say how the epoch went."""
-        top1 = "" if row["top1"] is None else f" · top-1 {row['top1']:.2f} %"
-        words = f"{row['epoch'] + 1}/{self._epochs} · loss {row['train_loss']:.4f}{top1}"
-        self._bar.update(self._task, description=f"{words} · sparsity {row['sparsity']:.4f}")
+        self._bar.update(self._task, description=" · ".join([self._count(), *_words(row)]))
+
+    def _count(self) -> str:
+        return f"{self._done // self._steps}/{self._epochs}"
+
+
+def _words(row: Mapping[str, Any]) -> Iterator[str]:
+    replica = row.get("replica")
+    if replica is not None:
+        yield f"{row['phase']}, {'average' if replica == 'soup' else f'replica {replica}'}"
+    if row.get("train_loss") is not None:
+        yield f"loss {row['train_loss']:.4f}"
+    if row["top1"] is not None:
+        yield f"top-1 {row['top1']:.2f} %"
+    yield f"sparsity {row['sparsity']:.4f}"
 
 
 class SweepBar:

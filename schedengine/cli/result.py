@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from schedengine.training.cuts import CutEffect
     from schedengine.training.evaluate import Evaluation
     from schedengine.training.report import Pruned, Report
+    from schedengine.training.soup_report import SoupScores
 
 
 def show_result(result: Report, folder: Path) -> None:
@@ -49,6 +50,8 @@ def show_result(result: Report, folder: Path) -> None:
             [_cut(one, with_batch_norms) for one in _shown(result.cuts)],
             "\n".join(_cut_notes(result, with_batch_norms)),
         )
+    if result.soups:
+        _show_soups(result.soups, folder)
     before = result.before or {}
     show_table(
         "Accuracy",
@@ -98,6 +101,41 @@ def _cut_notes(result: Report, with_batch_norms: bool) -> list[str]:
     if with_batch_norms:
         notes.append("recalibrated: with batch-norm statistics of the pruned network, measured on the side")
     return notes
+
+
+def _show_soups(soups: Sequence[SoupScores], folder: Path) -> None:
+    rows = [_soup(one) for one in soups]
+    headers = [header for header in rows[0] if any(row[header] != "-" for row in rows)]
+    cells = [[row[header] for header in headers] for row in rows]
+    show_table("Soups", headers, cells, "\n".join(_soup_notes(soups, folder)))
+
+
+def _soup(one: SoupScores) -> dict[str, str]:
+    """Header -> cell; a dash where a split is missing."""
+    names = {"phase": one.title, "epoch": f"{one.epoch}", "averaged": f"{len(one.chosen)} of {len(one.candidates)}"}
+    cells = {**names, "sparsity": fraction(one.sparsity)}
+    for split in ("validation", "test"):
+        found = one.soup.get(split)
+        top1 = {"mean": one.mean(split), "best": one.best(split), "soup": None if found is None else found.top1}
+        cells |= {f"{split}\n{name}": percent(value) for name, value in top1.items()}
+    gains = {f"gain over\n{name}": _gain(top1["soup"], top1[name]) for name in ("mean", "best")}  # on test, the last
+    return {**cells, **gains}
+
+
+def _gain(top1: float | None, other: float | None) -> str:
+    return "-" if top1 is None or other is None else f"{top1 - other:+.2f}"
+
+
+def _soup_notes(soups: Sequence[SoupScores], folder: Path) -> list[str]:
+    return [
+        "epoch: the last one of the phase, counted from 0; averaged: networks, of those trained",
+        "sparsity: fraction removed of the weights selected by pruners; validation, test: top-1; gain: points on test",
+        "mean: of all candidates, which are the replicas as they were trained, with their own batch norms",
+        "best: the candidate that is best on validation; without validation images there is none",
+        "soup: the average that training went on with, its batch norms recalibrated unless the phase says none",
+        f"`schedengine soup {folder / 'soups' / soups[-1].title}` measures more:",
+        "the prediction ensemble, corrupted images (--corrupted), loss barriers (--figure)",
+    ]
 
 
 def _scores(split: str, before: Evaluation | None, after: Evaluation) -> list[str]:

@@ -15,10 +15,11 @@ from schedengine.cli.result import show_result
 from schedengine.training.settings import Algorithm, Amp, Settings
 
 if TYPE_CHECKING:
+    from schedengine.distributed.executors import Elsewhere
+    from schedengine.training.line import Watch
     from schedengine.training.report import Report
     from schedengine.training.run import RunFolder
     from schedengine.training.session import Session
-    from schedengine.training.train import Watch
 
 
 def train(
@@ -53,6 +54,21 @@ def train(
     amp: Annotated[Amp, typer.Option("--amp", help="Mixed precision.")] = Amp.OFF,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout; faster on some GPUs.")] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the model.")] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Processes that train replicas side by side, one GPU each.")
+    ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Train replicas as tasks of a Ray cluster; local starts one."),
+    ] = None,
+    num_gpus: Annotated[
+        float | None,
+        typer.Option("--num-gpus", min=0, help="Of each such task; default: 1 where the cluster has GPUs."),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Processor threads of a process; default: the cores, shared by --jobs."),
+    ] = None,
     plugin: options.Plugin = None,
     recalibrate: Annotated[
         int,
@@ -92,12 +108,16 @@ def train(
         "amp": amp.value,
         "channels_last": channels_last,
         "compile": compile_,
+        "threads": threads,
         "plugin": plugin or [],
     }
     try:
+        elsewhere = _elsewhere(jobs, ray, num_gpus)
         watches = _watches(out, tensorboard=tensorboard)
-        folder, session = _resumed(context, out, asked) if resume else _begun(out, asked)
-        result = _run(folder, session, watches)
+        folder, session = _resumed(context, out, asked) if resume else _begun(out, asked, jobs)
+        if not elsewhere.is_here and not session.scheduler.walk.forks:
+            typer.echo("note: --jobs and --ray have no effect: no phase of the schedule has replicas", err=True)
+        result = _run(folder, session, watches, elsewhere)
     except KeyboardInterrupt:
         is_begun = (out / "run.json").exists()
         hint = f"; go on with: schedengine train --resume --out {out}" if is_begun else " before the run began"
@@ -109,15 +129,22 @@ def train(
         show_result(result, folder.path)
 
 
-def _begun(out: Path, asked: Mapping[str, Any]) -> tuple[RunFolder, Session]:
+def _elsewhere(jobs: int, ray: str | None, num_gpus: float | None) -> Elsewhere:
+    from schedengine.distributed.executors import Elsewhere
+
+    return Elsewhere(jobs, ray, num_gpus)
+
+
+def _begun(out: Path, asked: Mapping[str, Any], jobs: int) -> tuple[RunFolder, Session]:
     """A new run; its folder is made when everything else is in order."""
     for name in ("schedule", "model"):
         if asked[name] is None:
             raise typer.BadParameter("needed, unless a run is resumed (--resume)", param_hint=f"--{name}")
-    settings = Settings(**asked)
+    from schedengine.training.compute import share_of_threads
     from schedengine.training.run import RunFolder
     from schedengine.training.session import Session
 
+    settings = Settings(**{**asked, "threads": asked["threads"] or share_of_threads(jobs)})
     RunFolder.check_free(out)
     session = Session.of(settings, Path(settings.schedule))
     if asked["lr"] is not None and session.ignores_lr():
@@ -152,8 +179,8 @@ def _watches(out: Path, *, tensorboard: bool) -> list[Watch]:
     return [TensorBoard(out / "tensorboard")]
 
 
-def _run(folder: RunFolder, session: Session, watches: list[Watch]) -> Report:
+def _run(folder: RunFolder, session: Session, watches: list[Watch], elsewhere: Elsewhere) -> Report:
     from schedengine.training.train import train
 
     with ProgressBar() as bar:
-        return train(folder, session, bar, *watches)
+        return train(folder, session, bar, *watches, elsewhere=elsewhere)

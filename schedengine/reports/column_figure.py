@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from schedengine.reports.canvas import grid, label_ends, look
-from schedengine.reports.curve_panel import Drawn, draw_curves, label_axes, with_runs, write_caption
-from schedengine.reports.curves import Curve, curves
+from schedengine.reports.curve_panel import (
+    Drawn,
+    draw_curves,
+    draw_replicas,
+    label_axes,
+    replica_legend,
+    unnamed,
+    with_runs,
+    write_caption,
+)
+from schedengine.reports.curves import Curve, curves, is_there, replica_lines, with_replicas
 from schedengine.reports.stages import short_names, stages
 
 _MOST = 12
@@ -19,7 +28,9 @@ Panel = tuple[str, list[Drawn]]
 
 
 @look()
-def draw_columns(rows: pd.DataFrame, x: str, y: str, *, by: Sequence[str] | None = None) -> Figure:
+def draw_columns(
+    rows: pd.DataFrame, x: str, y: str, *, by: Sequence[str] | None = None, replicas: pd.DataFrame | None = None
+) -> Figure:
     """One column over another: a curve for each group of runs, and for each parameter or value of ``by``.
 
     More than twelve curves get several panels, those of parameters by the stages of the network.
@@ -29,24 +40,40 @@ def draw_columns(rows: pd.DataFrame, x: str, y: str, *, by: Sequence[str] | None
         x: column of numbers. Of several rows of a run at one x the last counts.
         y: column of numbers.
         by: columns that tell curves of a group apart; None: ``parameter``, else all columns of text.
+        replicas: of ``read_replicas``, drawn beside the curves of groups; left out where a group has several.
 
     Raises:
         SchedEngineError: no such column, a column of text, or no row with both.
     """
-    rows = rows if "group" in rows else rows.assign(run="", group="")
-    found = curves(rows, x, y, by)
-    parts = _panels(found)
+    rows = rows if "group" in rows or rows.empty else rows.assign(run="", group="")
+    lines = [] if replicas is None else replica_lines(replicas, x, y)
+    told = with_replicas(rows, replicas)
+    found = curves(rows, x, y, by) if is_there(rows, x, y) or not lines else []
+    if any(curve.label for curve in found):
+        lines = []
+    parts = _panels(found) if found else [("", [])]
+    names = unnamed(told, found, lines)
     size = (_WIDTH, 3.4) if len(parts) == 1 else (_WIDTH / 2, 2.6)
     picture, panels = grid(len(parts), columns=2, panel=size, share_x=True, share_y=True)
     for axes, (title, drawn) in zip(panels, parts):
         draw_curves(axes, drawn)
-        label_axes(axes, rows, x, y)
+        draw_replicas(axes, lines, _numbers(drawn, names), names)
+        label_axes(axes, told, x, y)
         axes.set_title(title, parse_math=False)
         axes.tick_params(labelbottom=True, labelleft=True)
-    write_caption(picture, rows, found)
+    legend = replica_legend(found, lines)
+    if legend:
+        picture.legend(legend.values(), legend, loc="outside upper left", ncols=2)
+    write_caption(picture, told, found, replicas=lines)
     for axes in panels:
         label_ends(axes, size=7 if len(parts) == 1 else 6)
     return picture
+
+
+def _numbers(drawn: Sequence[Drawn], more: Iterable[str]) -> dict[str, int]:
+    """Group -> number of its colour."""
+    numbers = {one.curve.group: one.number for one in drawn}
+    return numbers | {group: number for number, group in enumerate(more, start=len(drawn))}
 
 
 def _panels(found: Sequence[Curve]) -> list[Panel]:

@@ -118,6 +118,20 @@ class Walk:
                     f"phase {fork.phase!r} averages networks, {what}, or write 'recalibrate: none' in the phase"
                 )
 
+    def alone_(self, replica: int) -> None:
+        """Let this process train one replica of the fork that was entered, and leave the others to others."""
+        self.only = self.replica = replica
+        self.candidates = []
+
+    def gather_(self, fork: Fork, candidates: Sequence[dict[str, Any]]) -> None:
+        """Put together what was trained alone, in the state that the last replica ended with.
+
+        Args:
+            candidates: of all replicas, in order.
+        """
+        self.only, self.candidates = None, list(candidates)
+        self.trained += sum(fork.stop_of(number) - fork.start for number in range(fork.replicas - 1))
+
     # --- one replica -------------------------------------------------------------------------------------------------
 
     def branch(self, fork: Fork, state: Mapping[str, Any]) -> None:
@@ -188,7 +202,7 @@ class Walk:
     # --- the average -------------------------------------------------------------------------------------------------
 
     def collect(self, fork: Fork, metrics: Mapping[str, float]) -> None:
-        """Note what became of the present replica; the next one is to follow.
+        """Note what became of the present replica; the next one is to follow, unless others train it.
 
         Raises:
             EffectError: its masks are not its parent's any more.
@@ -208,7 +222,7 @@ class Walk:
                 "metrics": {name: float(value) for name, value in metrics.items()},
             }
         )
-        self.replica += 1
+        self.replica += self.only is None
 
     def pour_(self, fork: Fork) -> None:
         """Give the model the average of the candidates, and the optimizer that of what theirs remember."""

@@ -86,12 +86,15 @@ class CutWatch:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.effects: list[CutEffect] = []
+        self._noted = 0
+        """Cuts of the scheduler that were measured, or are not to be."""
         self._last: Evaluation | None = None
         self._around: tuple[Evaluation | None, Evaluation | None, Evaluation | None] = (None, None, None)
 
     def start(self, dense: Evaluation | None) -> None:
-        """What the network can do before the first epoch; None if it was not measured."""
+        """What the network can do now; None if it was not measured. Cuts that were made are past."""
         self._last = dense
+        self._noted = len(self.session.scheduler.cuts)
 
     def begun(self, epoch: int) -> None:
         """Measure after cuts at the beginning of an epoch, when the masks of its first step are in place."""
@@ -108,6 +111,7 @@ class CutWatch:
         """
         self._last = evaluation
         cuts = self._cuts(epoch)
+        self._noted = len(self.session.scheduler.cuts)
         if not cuts:
             return None
         last = [cut for cut in cuts if (cut.step, cut.is_end) == (cuts[-1].step, cuts[-1].is_end)]
@@ -131,7 +135,7 @@ class CutWatch:
         return any(policy.replaces_weights and falls_here(policy.own) for policy in policies)
 
     def _cuts(self, epoch: int) -> list[Cut]:
-        return [cut for cut in self.session.scheduler.cuts if cut.epoch == epoch]
+        return [cut for cut in self.session.scheduler.cuts[self._noted :] if cut.epoch == epoch]
 
     def _effect(self, cuts: list[Cut]) -> CutEffect:
         impact: Impact = joint([cut.impact for cut in cuts])
@@ -166,7 +170,8 @@ class CutWatch:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
+        """Restore what ``state_dict`` gave, after the session's state."""
+        self._noted = len(self.session.scheduler.cuts)
         self.effects = [CutEffect(**effect) for effect in state["effects"]]
         self._last = None if state["last"] is None else Evaluation(**state["last"])
 

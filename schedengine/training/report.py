@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from schedengine.export.thinned import Thinned
 from schedengine.training.best import Best
 from schedengine.training.cuts import CutEffect
-from schedengine.training.evaluate import Evaluation
+from schedengine.training.scores import Scores
 from schedengine.training.session import Session
+from schedengine.training.soup_report import SoupScores
 from schedengine.training.sparsity import share_of_zeros
-
-Scores = Mapping[str, Evaluation | None]
-"""Split -> evaluation; None where the data have no such split."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,7 @@ class Report:
         cuts: what they did, the last one of each epoch.
         dense_training: what retraining rates were made from; empty where none were.
         thinned: what was removed from the network.
+        soups: averages of replicas, and these.
     """
 
     epochs: int
@@ -80,11 +79,13 @@ class Report:
     cuts: tuple[CutEffect, ...] = ()
     dense_training: str = ""
     thinned: tuple[Thinned, ...] = ()
+    soups: tuple[SoupScores, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """For a JSON file."""
         plain = asdict(self)
         plain["thinned"] = [one.plain() for one in self.thinned]
+        plain["soups"] = [one.plain() for one in self.soups]
         plain["pruned"] = [{**asdict(one), "achieved": one.achieved} for one in self.pruned]
         return plain
 
@@ -96,6 +97,7 @@ def report(
     after: Scores,
     best: Best | None,
     cuts: Sequence[CutEffect] = (),
+    soups: Sequence[SoupScores] = (),
 ) -> Report:
     """Measure the final weights."""
     counts = session.counts()
@@ -112,6 +114,7 @@ def report(
         cuts=tuple(cuts),
         dense_training=session.dense_training(),
         thinned=tuple(session.scheduler.thinnings),
+        soups=tuple(soups),
     )
 
 

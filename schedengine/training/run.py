@@ -9,6 +9,9 @@ best-<sparsity>.safetensors  the best weights at each sparsity reached; best.jso
 model.safetensors            the weights at the end
 result.json                  the table at the end
 unverified.safetensors       the weights where a schedule's missed effect stopped the run
+soups/PHASE-N/               of a phase with replicas: each as it was trained (replica-0.safetensors, ...), what all of
+                             them began with (parent.safetensors) and their average (soup.safetensors)
+replicas/PHASE-N/            while it is trained: rows and checkpoints of each replica; their parent's checkpoint
 """
 
 from __future__ import annotations
@@ -16,48 +19,19 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import warnings
-from collections.abc import Iterable, Mapping
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from schedengine._version import __version__
-from schedengine.errors import CheckpointError, EffectWarning, SchedEngineError
-from schedengine.reports.csv import CsvLog
-from schedengine.training.checkpoint import load_checkpoint, previous, save_checkpoint
-from schedengine.training.cuts import COLUMNS
+from schedengine.errors import CheckpointError, SchedEngineError
+from schedengine.training.journal import Journal
 from schedengine.training.settings import Settings
 from schedengine.zoo.atomic import replacing
 from schedengine.zoo.splits import Data
-
-METRICS = (
-    "epoch",
-    "phase",
-    "lr",
-    "lr_highest",
-    "train_loss",
-    "penalty",
-    "val_loss",
-    "top1",
-    "top5",
-    "sparsity",
-    "sparsity_all",
-    "seconds",
-    *COLUMNS,
-)
-"""Columns of metrics.csv.
-
-``lr``: of the first parameter group in the epoch's last step; ``lr_highest``: its largest in the epoch.
-``penalty``: what regularizers add to ``train_loss``. ``val_loss``, ``top1``, ``top5`` (per cent): on the validation
-split. ``sparsity``: fraction of the weights selected by pruners that is 0; ``sparsity_all``: the same of all Conv and
-Linear weights and of whatever else pruners selected; both at the evaluation, which comes before cuts at the end of the
-epoch.
-``cut_before``, ``cut_after``, ``cut_recalibrated`` (top-1, per cent), ``norm_drop``, ``distance_to_pruned``: of the
-epoch's last cut, see ``cuts.CutEffect``; empty without one.
-"""
-SPARSITY = ("epoch", "parameter", "weights", "zeros", "sparsity")
 
 
 class RunFolder:
@@ -71,8 +45,6 @@ class RunFolder:
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path
         self.settings = settings
-        self.metrics = CsvLog(path / "metrics.csv", METRICS)
-        self.sparsity = CsvLog(path / "sparsity.csv", SPARSITY)
 
     @staticmethod
     def check_free(path: Path) -> None:
@@ -145,48 +117,56 @@ class RunFolder:
         with replacing(self.path / name) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
-    def record(self, row: Mapping[str, Any], sparsity: Iterable[Mapping[str, Any]]) -> None:
-        """Add an epoch to the CSV files."""
-        self.metrics.append([row])
-        self.sparsity.append(sparsity)
+    @property
+    def journal(self) -> Journal:
+        """The run's own rows and checkpoints."""
+        return Journal(self.path, self._fingerprint())
 
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Write the checkpoint of an epoch's end; its rows are written before."""
-        save_checkpoint({"run": self._fingerprint(), **state}, self.path / "checkpoint.pt")
+    def forked(self, title: str) -> ForkFolder:
+        """Where the replicas of a phase are.
 
-    def load(self) -> dict[str, Any] | None:
-        """The last whole checkpoint; None if no epoch was finished. The CSV files are cut back to it.
-
-        Raises:
-            CheckpointError: neither the last one nor the one before can be read, or it is of another run.
+        Args:
+            title: of the fork.
         """
-        state = self._read_checkpoint(self.path / "checkpoint.pt")
-        if state is not None and state.get("run") != self._fingerprint():
-            raise CheckpointError(
-                f"{self.path / 'checkpoint.pt'}: belongs to another run; "
-                "schedule.yaml and run.json must be as this run was started with"
-            )
-        done = 0 if state is None else state["epochs_done"]
-        for log in (self.metrics, self.sparsity):
-            log.cut_back(done)
-        return state
-
-    def _read_checkpoint(self, path: Path) -> dict[str, Any] | None:
-        spare = previous(path)
-        if not path.exists() and not spare.exists():
-            return None
-        try:
-            return load_checkpoint(path)
-        except CheckpointError as error:
-            if not spare.exists():
-                raise
-            if path.exists():
-                warnings.warn(f"{error}; going on from {spare.name}", EffectWarning, stacklevel=3)
-            return load_checkpoint(spare)
+        return ForkFolder(self.path / "replicas" / title, self.path / "soups" / title, self._fingerprint())
 
     def _fingerprint(self) -> str:
         settings = json.dumps(self.settings.plain(), sort_keys=True)
         return hashlib.sha256(self.schedule.read_bytes() + b"\0" + settings.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ForkFolder:
+    """Replicas of one repeat of a phase, on disk.
+
+    Args:
+        path: of what is there while they are trained.
+        soups: of what stays.
+        run: see ``Journal``.
+    """
+
+    path: Path
+    soups: Path
+    run: str
+
+    @property
+    def parent(self) -> Journal:
+        """The checkpoint that all of them begin with; it has no rows."""
+        return Journal(self.path, self.run)
+
+    def replica(self, number: int) -> Journal:
+        """Rows and checkpoints of one of them."""
+        return Journal(self.path / f"replica-{number}", self.run)
+
+    def weights(self, name: str) -> Path:
+        """Where weights stay: of ``replica-0``, ..., ``parent``, ``soup``."""
+        return self.soups / f"{name}.safetensors"
+
+    def remove(self) -> None:
+        """Forget how they were trained; the run's own checkpoint is of their average by now."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()
 
 
 def _surroundings() -> dict[str, Any]:

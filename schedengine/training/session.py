@@ -24,7 +24,6 @@ from schedengine.progress import Moment
 from schedengine.schedule.bind import bind
 from schedengine.schedule.budget import rescale
 from schedengine.schedule.document import Schedule
-from schedengine.schedule.forking import phases_with_replicas
 from schedengine.schedule.load import load_schedule
 from schedengine.schedule.plan import Timeline
 from schedengine.scheduler import PruningScheduler
@@ -94,12 +93,6 @@ class Session:
         document, epochs = load_schedule(schedule), settings.epochs
         if settings.budget is not None:
             document, epochs = rescale(document, settings.budget, epochs), settings.budget
-        forked = ", ".join(repr(phase) for phase in phases_with_replicas(document.phases))
-        if forked:
-            raise SchedEngineError(
-                f"phase {forked} has replicas, which `schedengine train` cannot walk through yet; use a loop of your "
-                "own over scheduler.epochs(), see docs/concepts.md"
-            )
         if document.epochs is None and epochs is None:
             raise SchedEngineError("the schedule has no phases to say how long the run is; give --epochs N")
         data = load_data(
@@ -132,7 +125,9 @@ class Session:
             example_inputs=torch.zeros(2, *data.shape),
             data=_train_loader(data, replace(settings, augment=False)),
             loss=torch.nn.functional.cross_entropy,
+            evaluate=None if data.validation is None else lambda judged: _judge(judged, data, settings, compute),
         )
+        _check_judge(scheduler, data)
         network: Any = torch.compile(model) if settings.compile else model
         return cls(settings, document, data, model, network, optimizer, scheduler, loader, compute)
 
@@ -146,9 +141,7 @@ class Session:
         """Measure the model as it is; None if the data have no such split."""
         if getattr(self.data, split) is None:
             return None
-        batch, workers = self.settings.batch_size, self.settings.workers
-        loader = self.data.loader(split, batch_size=batch, seed=self.settings.seed, workers=workers)
-        return evaluate(self.network, loader, self.compute)
+        return evaluate(self.network, _loader(self.data, split, self.settings), self.compute)
 
     def recalibrate_(self, batches: int) -> None:
         """Give the model batch-norm statistics of so many training batches, without augmentation."""
@@ -163,6 +156,13 @@ class Session:
     def sparsity(self, counts: list[Count]) -> float:
         """Fraction of the weights selected by pruners that is 0; without a pruner, of all Conv and Linear weights."""
         return share_of_zeros(counts, self.selected or None)
+
+    @property
+    def trainings(self) -> int:
+        """Epochs that are trained in the run, those of every replica counted."""
+        forks = self.scheduler.walk.forks
+        own = self.epochs - sum(fork.stop - fork.start for fork in forks)
+        return own + sum(fork.stop_of(number) - fork.start for fork in forks for number in range(fork.replicas))
 
     def phase(self, epoch: int) -> str:
         """The phase that an epoch lies in, the innermost; empty without phases."""
@@ -255,6 +255,24 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
         return torch.optim.SGD(model.parameters(), momentum=settings.momentum or 0.0, **common)
     adam = torch.optim.Adam if settings.optimizer is Algorithm.ADAM else torch.optim.AdamW
     return adam(model.parameters(), **common)
+
+
+def _judge(model: nn.Module, data: Data, settings: Settings, compute: Compute) -> dict[str, float]:
+    """What greedy soups are chosen by."""
+    return evaluate(model, _loader(data, "validation", settings), compute).metrics()
+
+
+def _check_judge(scheduler: PruningScheduler, data: Data) -> None:
+    scored = [fork.phase for fork in scheduler.walk.forks if fork.recipe.is_scored]
+    if scored and data.validation is None:
+        raise SchedEngineError(
+            f"--validation 0: the soup of phase {scored[0]!r} is greedy, which goes by validation images; hold some out"
+        )
+
+
+def _loader(data: Data, split: SplitName, settings: Settings) -> Loader:
+    """A split in its own order."""
+    return data.loader(split, batch_size=settings.batch_size, seed=settings.seed, workers=settings.workers)
 
 
 def _train_loader(data: Data, settings: Settings) -> Loader:

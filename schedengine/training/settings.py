@@ -60,6 +60,7 @@ class Settings:
         amp: precision of the forward pass.
         channels_last: memory layout of images and convolutions.
         compile: whether ``torch.compile`` the model.
+        threads: of the processor that a process trains with; sums depend on it. None for torch's own choice.
         plugin: modules that register classes which the schedule names; see ``import_plugins``.
 
     Raises:
@@ -90,6 +91,7 @@ class Settings:
     amp: Amp = Amp.OFF
     channels_last: bool = False
     compile: bool = False
+    threads: int | None = None
     plugin: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -114,6 +116,7 @@ class Settings:
                 ("batch_size", self.batch_size >= 1, "1 or more"),
                 ("accumulate", self.accumulate >= 1, "1 or more"),
                 ("recalibrate", self.recalibrate >= 0, "0 or more"),
+                ("threads", self.threads is None or self.threads >= 1, "1 or more"),
                 ("classes", self.classes is None or self.classes >= 1, "1 or more"),
             )
             if not is_right

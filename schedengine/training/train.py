@@ -1,155 +1,197 @@
-"""From settings to a finished run: epochs, evaluations, rows, checkpoints, and the report at the end."""
+"""From settings to a finished run: epochs, replicas and their averages, and the report at the end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from schedengine.errors import EffectError
+from schedengine.distributed.executors import Elsewhere
+from schedengine.soups.fork import Fork
 from schedengine.training.best import BestWeights
-from schedengine.training.cuts import COLUMNS, CutWatch
+from schedengine.training.compute import cpu_threads
+from schedengine.training.cuts import CutWatch
 from schedengine.training.evaluate import Evaluation
-from schedengine.training.loop import train_epoch, updates_per_epoch
-from schedengine.training.report import Report, Scores, report
-from schedengine.training.run import RunFolder
+from schedengine.training.line import Line, Watch, per_parameter
+from schedengine.training.loop import updates_per_epoch
+from schedengine.training.replica import end_of, parent_of, train_replica, train_replica_of
+from schedengine.training.report import Report, report
+from schedengine.training.run import ForkFolder, RunFolder
+from schedengine.training.scores import Scores, from_plain, to_plain
 from schedengine.training.session import Session
-from schedengine.training.sparsity import Count, share_of_zeros
-from schedengine.zoo.seeds import reseed
+from schedengine.training.soup_report import SoupScores
+from schedengine.training.sparsity import Count
 from schedengine.zoo.weights import save_weights
 
 
-class Watch(Protocol):
-    """Something that looks on: a progress bar, TensorBoard."""
-
-    def begin(self, epoch: int, epochs: int, steps: int) -> None:
-        """Before the first epoch: which it is, how many there are, and how many steps each has."""
-
-    def step(self) -> None:
-        """After an optimizer step."""
-
-    def end(self, row: Mapping[str, Any]) -> None:
-        """After an epoch: its row of metrics.csv."""
-
-
-def train(folder: RunFolder, session: Session, *watches: Watch) -> Report:
+def train(folder: RunFolder, session: Session, *watches: Watch, elsewhere: Elsewhere | None = None) -> Report:
     """Train to the end of the run, from wherever its folder is.
 
     Args:
         folder: of the run; new, or with a checkpoint to go on from.
         session: fresh objects, made from the folder's settings.
         watches: told of every step and epoch.
+        elsewhere: where replicas are trained; None for here, one after another. With as many threads, the weights are
+            the same on the CPU, bit for bit.
 
     Raises:
         SchedEngineError: training diverged, a schedule's effect missed, or the checkpoint cannot be used.
     """
-    return _Training(folder, session, watches).run()
+    with cpu_threads(session.settings.threads):
+        return _Run(folder, session, watches, elsewhere or Elsewhere()).run()
 
 
-class _Training:
+class _Run(Line):
     """A run that is going on."""
 
-    def __init__(self, folder: RunFolder, session: Session, watches: tuple[Watch, ...]) -> None:
+    def __init__(self, folder: RunFolder, session: Session, watches: Iterable[Watch], elsewhere: Elsewhere) -> None:
+        super().__init__(session, folder.journal, watches)
         self.folder = folder
-        self.session = session
-        self.watches = watches
+        self.elsewhere = elsewhere
         self.best = BestWeights(folder.path)
         self.dense: Scores | None = None
-        self.dense_until = session.dense_until()
+        self.dense_until = _before_forks(session)
         self.cuts = CutWatch(session)
-        self.highest_rate = 0.0
+        self.soups: list[SoupScores] = []
 
     def run(self) -> Report:
-        done = self._restore()
-        steps = updates_per_epoch(self.session.loader, self.session.settings.accumulate)
+        self._restore()
+        scheduler = self.session.scheduler
         for watch in self.watches:
-            watch.begin(done, self.session.epochs, steps)
-        for epoch in self.session.scheduler.epochs():
-            try:
-                row = self._epoch(epoch)
-            except EffectError as error:
-                raise EffectError(f"{error}\nthe weights as they are: {self._rescue()}") from error
-            for watch in self.watches:
-                watch.end(row)
+            watch.begin(scheduler.trained_epochs, self.session.trainings, self._steps)
+        for epoch in scheduler.epochs():
+            fork = scheduler.walk.at(epoch)
+            if fork is None:
+                self.epoch(epoch)
+            else:
+                self._go_through(fork, self.folder.forked(fork.title))
         return self._finish()
 
-    def _rescue(self) -> Path:
-        """Keep weights that a schedule's missed effect stops at: hours may be in them."""
-        path = self.folder.path / "unverified.safetensors"
-        save_weights(self.session.model, path, self.session.notes())
-        return path
+    @property
+    def _steps(self) -> int:
+        return updates_per_epoch(self.session.loader, self.session.settings.accumulate)
 
-    def _restore(self) -> int:
-        """Go back to where the run was; how many epochs are done."""
-        state = self.folder.load()
+    def _restore(self) -> None:
+        """Go back to where the run was."""
+        state = self.journal.load()
         if state is None:
             if self.dense_until == 0 and self.session.settings.weights is not None:
                 self.dense = self._scores()
                 self.cuts.start(self.dense["validation"])
-            return 0
+            return
         self.session.load_state_dict(state)
-        self.dense = _from_plain(state["dense"])
-        self.cuts.load_state_dict(state["cuts"])
-        return int(state["epochs_done"])
+        self._recall(state)
+        for fork in self.session.scheduler.walk.forks:
+            if fork.stop <= state["epochs_done"]:
+                self.folder.forked(fork.title).remove()
 
-    def _epoch(self, epoch: int) -> dict[str, Any]:
-        session, start = self.session, time.perf_counter()
-        self.highest_rate = 0.0
-        reseed(session.settings.seed, "epoch", epoch)
-        losses = train_epoch(
-            session.network,
-            session.loader,
-            session.optimizer,
-            session.scheduler,
-            epoch,
-            session.compute,
-            accumulate=session.settings.accumulate,
-            begun=lambda: self.cuts.begun(epoch),
-            after_step=self._stepped,
-        )
-        evaluation, counts = session.evaluate("validation"), session.counts()
+    # --- an epoch ----------------------------------------------------------------------------------------------------
+
+    def _begun(self, epoch: int) -> None:
+        self.cuts.begun(epoch)
+
+    def _evaluated(self, epoch: int, evaluation: Evaluation | None, counts: list[Count]) -> None:
+        session = self.session
         if epoch + 1 == self.dense_until:
             self.dense = {"validation": evaluation, "test": session.evaluate("test")}
         self.best.consider(session.model, epoch, session.sparsity(counts), evaluation, session.notes)
-        row = self._row(epoch, losses, evaluation, counts, time.perf_counter() - start)
-        session.scheduler.on_epoch_end(epoch, metrics=evaluation.metrics() if evaluation else {})
+
+    def _ended(self, epoch: int, evaluation: Evaluation | None) -> Mapping[str, Any]:
         effect = self.cuts.ended(epoch, evaluation)
-        row |= dict.fromkeys(COLUMNS) if effect is None else effect.columns()
-        self.folder.record(row, _per_parameter(epoch, counts))
-        done = {"epochs_done": epoch + 1, "dense": _plain(self.dense), "cuts": self.cuts.state_dict()}
-        self.folder.save({**done, **session.state_dict()})
-        return row
+        return {} if effect is None else effect.columns()
 
-    def _stepped(self) -> None:
-        rate = self.session.optimizer.param_groups[0]["lr"]
-        self.highest_rate = max(self.highest_rate, float(rate))
-        for watch in self.watches:
-            watch.step()
+    def _state(self) -> dict[str, Any]:
+        soups = [one.plain() for one in self.soups]
+        return {"dense": to_plain(self.dense), "cuts": self.cuts.state_dict(), "soups": soups}
 
-    def _row(
-        self,
-        epoch: int,
-        losses: tuple[float, float],
-        evaluation: Evaluation | None,
-        counts: list[Count],
-        seconds: float,
-    ) -> dict[str, Any]:
-        session = self.session
-        return {
-            "epoch": epoch,
-            "phase": session.phase(epoch),
-            "lr": float(session.optimizer.param_groups[0]["lr"]),
-            "lr_highest": self.highest_rate,
-            "train_loss": losses[0],
-            "penalty": losses[1],
-            "val_loss": evaluation.loss if evaluation else None,
-            "top1": evaluation.top1 if evaluation else None,
-            "top5": evaluation.top5 if evaluation else None,
-            "sparsity": session.sparsity(counts),
-            "sparsity_all": share_of_zeros(counts),
-            "seconds": round(seconds, 3),
-        }
+    def _recall(self, state: Mapping[str, Any]) -> None:
+        self.dense = from_plain(state["dense"])
+        self.cuts.load_state_dict(state["cuts"])
+        self.soups = [SoupScores.from_plain(one) for one in state["soups"]]
+
+    # --- a phase with replicas ---------------------------------------------------------------------------------------
+
+    def _go_through(self, fork: Fork, folder: ForkFolder) -> None:
+        state = folder.parent.load()
+        if state is None:
+            self._branch(fork, folder)
+        else:
+            self._recall(state)
+        self._train_replicas(fork, folder)
+        with self.rescuing():
+            self._join(fork, folder)
+        folder.remove()
+
+    def _branch(self, fork: Fork, folder: ForkFolder) -> None:
+        """Cut as the phase begins, and leave what all replicas begin with in its folder."""
+        session, masks = self.session, self.session.scheduler.masks
+        self.begin(fork.start)
+        session.scheduler.on_epoch_begin(fork.start)
+        masks.apply_()  # as before the first step, for what is measured and written
+        masks.before_forward_()
+        self.cuts.begun(fork.start)
+        effect = self._ended(fork.start, None)
+        save_weights(session.model, folder.weights("parent"), session.notes())
+        done = {"epochs_done": fork.start, "effect": effect}
+        folder.parent.save({**done, **self._state(), **session.state_dict()})
+
+    def _train_replicas(self, fork: Fork, folder: ForkFolder) -> None:
+        numbers, told = range(fork.replicas), 0
+
+        def notice() -> None:
+            """Let a progress bar know of epochs that were trained elsewhere, or before."""
+            nonlocal told
+            done = sum(len(folder.replica(number).metrics.rows()) for number in numbers)
+            for _ in range(self._steps * (done - told)):
+                for watch in self.watches:
+                    watch.step()
+            told = max(told, done)
+
+        notice()
+        if self.elsewhere.is_here:
+            for number in numbers:
+                train_replica(self.session, fork, folder, number, self.watches)
+        else:
+            calls = [(str(self.folder.path.resolve()), fork.title, number) for number in numbers]
+            self.elsewhere.run(train_replica_of, calls, threads=self.session.settings.threads, meanwhile=notice)
+            notice()
+
+    def _join(self, fork: Fork, folder: ForkFolder) -> None:
+        """Go on with the average of the replicas, in the state that the last one ended with."""
+        session, last, start = self.session, fork.stop - 1, time.perf_counter()
+        candidates, scores = [], []
+        for number in range(fork.replicas):
+            state = end_of(folder, number)
+            candidates += state["scheduler"]["walk"]["candidates"]
+            scores.append(from_plain(state["scores"]) or {})
+        session.load_state_dict(state)
+        self.cuts.start(None)
+        session.scheduler.pour_(candidates)
+        evaluation, counts = session.evaluate("validation"), session.counts()
+        self._evaluated(last, evaluation, counts)
+        row = self.row(last, evaluation, counts, time.perf_counter() - start) | {"replica": "soup"}
+        soup = {"validation": evaluation, "test": session.evaluate("test")}
+        self.soups.append(self._soup(fork, scores, soup, float(row["sparsity"])))
+        save_weights(session.model, folder.weights("soup"), session.notes())
+        session.scheduler.end_phase(evaluation.metrics() if evaluation else {})
+        row |= self._ended(last, evaluation)
+        self._record(fork, folder, row, counts)
+        self.journal.save({"epochs_done": fork.stop, **self._state(), **session.state_dict()})
+        self.tell(row)
+
+    def _soup(self, fork: Fork, candidates: Iterable[Scores], soup: Scores, sparsity: float) -> SoupScores:
+        chosen = tuple(self.session.scheduler.walk.chosen or ())
+        return SoupScores(fork.title, fork.phase, fork.stop - 1, chosen, sparsity, tuple(candidates), soup)
+
+    def _record(self, fork: Fork, folder: ForkFolder, row: Mapping[str, Any], counts: list[Count]) -> None:
+        """The rows of all replicas, the cut before them in the first, then that of their average."""
+        last, replicas = fork.stop - 1, [folder.replica(number) for number in range(fork.replicas)]
+        rows: list[Mapping[str, Any]] = [one for replica in replicas for one in replica.metrics.rows()]
+        rows[0] = {**rows[0], **parent_of(folder)["effect"]}
+        first = [one for one in replicas[0].sparsity.rows() if int(one["epoch"]) < last]
+        self.journal.record([*rows, row], [*first, *per_parameter(last, counts)])
+
+    # --- the end -----------------------------------------------------------------------------------------------------
 
     def _finish(self) -> Report:
         """Measure the final weights again: cuts at the end of the run come after its last evaluation."""
@@ -157,7 +199,8 @@ class _Training:
         after, sparsity = self._scores(), session.sparsity(session.counts())
         self.best.consider(session.model, session.epochs - 1, sparsity, after["validation"], session.notes)
         save_weights(session.model, self.folder.path / "model.safetensors", session.notes())
-        result = report(session, self.dense, self._dense_note(), after, self.best.at(sparsity), self.cuts.effects)
+        best, cuts = self.best.at(sparsity), self.cuts.effects
+        result = report(session, self.dense, self._dense_note(), after, best, cuts, self.soups)
         self.folder.write("result.json", result.plain())
         return result
 
@@ -172,26 +215,8 @@ class _Training:
         return {"validation": self.session.evaluate("validation"), "test": self.session.evaluate("test")}
 
 
-def _per_parameter(epoch: int, counts: list[Count]) -> list[dict[str, Any]]:
-    return [
-        {
-            "epoch": epoch,
-            "parameter": count.parameter,
-            "weights": count.weights,
-            "zeros": count.zeros,
-            "sparsity": count.sparsity,
-        }
-        for count in counts
-    ]
-
-
-def _plain(scores: Scores | None) -> dict[str, Any] | None:
-    if scores is None:
-        return None
-    return {split: found.plain() if found else None for split, found in scores.items()}
-
-
-def _from_plain(plain: Mapping[str, Any] | None) -> Scores | None:
-    if plain is None:
-        return None
-    return {split: Evaluation(**found) if found else None for split, found in plain.items()}
+def _before_forks(session: Session) -> int | None:
+    """After how many epochs the dense network is measured: before the first cut, and before replicas that make it."""
+    dense = session.dense_until()
+    forks = session.scheduler.walk.forks
+    return next((fork.start for fork in forks if dense is not None and fork.start < dense < fork.stop), dense)

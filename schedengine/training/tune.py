@@ -33,11 +33,12 @@ from schedengine.schedule.knobs import Dial, Knob
 from schedengine.schedule.load import load_schedule
 from schedengine.schedule.source import read
 from schedengine.training.bracket import Point, miss, next_value
+from schedengine.training.line import Watch
 from schedengine.training.run import RunFolder
 from schedengine.training.session import Session
 from schedengine.training.settings import Settings, option
 from schedengine.training.sparsity import share_of_zeros
-from schedengine.training.train import Watch, train
+from schedengine.training.train import train
 from schedengine.training.tuned import Trial, TuneResult, comment, is_near
 from schedengine.zoo.atomic import replacing
 from schedengine.zoo.factory import import_plugins

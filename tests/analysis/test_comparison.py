@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from run_folders import result, write_run
+from run_folders import result, write_replicas, write_run
 
 from schedengine.analysis.comparison import compare_groups, compare_runs
 from schedengine.errors import SchedEngineError
@@ -71,3 +71,10 @@ def test_a_run_without_a_validation_split_says_nothing_of_it(tmp_path: Path) -> 
     (path / "result.json").write_text(json.dumps(content))
     row = compare_runs([path]).iloc[0]
     assert row[["validation_top1", "validation_top1_best"]].isna().all() and row["test_top1"] == 89
+
+
+def test_epochs_and_time_of_a_run_are_those_of_all_its_replicas(tmp_path: Path) -> None:
+    row = compare_runs([write_replicas(tmp_path / "r")]).iloc[0]
+    assert (row["epochs"], row["seconds"]) == (2 + 2 * 2 * 2, 10 * 60 + 2)  # averages take a second and no epoch
+    assert row["validation_top1"] == 95 and row["sparsity"] == 0.75
+    assert "epochs and time are those of all replicas together, 8 epochs of 10" in row["note"]

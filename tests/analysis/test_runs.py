@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run_folders import METRICS, result, write_run
+from run_folders import METRICS, WITH_REPLICAS, result, row, write_replicas, write_run
 
 from schedengine.analysis.groups import group_names
-from schedengine.analysis.runs import open_runs, read_layers, read_runs
+from schedengine.analysis.runs import open_runs, read_layers, read_replicas, read_runs
 from schedengine.errors import SchedEngineError
 
 DONE = result(90, 91, 89)
@@ -102,3 +102,79 @@ def test_labels_name_the_groups_in_order() -> None:
     assert group_names(runs, ["one", "two"]) == ["one", "two", "one"]
     with pytest.raises(SchedEngineError, match=r"--label one: .*; groups: 2, .*: a, b"):
         group_names(runs, ["one"])
+
+
+def test_the_main_line_goes_on_with_averages(tmp_path: Path) -> None:
+    rows = read_runs(write_replicas(tmp_path / "r"))
+    assert rows["epoch"].tolist() == [0, 1, 3, 5] and rows["top1"].tolist() == [70, 71, 93, 95]
+    assert rows["replica"].tolist() == [None, None, "soup", "soup"]
+
+
+def test_replicas_say_which_average_they_go_into(tmp_path: Path) -> None:
+    rows = read_replicas(write_replicas(tmp_path / "r"))
+    assert rows[["run", "epoch", "replica", "soup"]].to_numpy().tolist() == [
+        ["r", 2, 0, 3], ["r", 3, 0, 3], ["r", 2, 1, 3], ["r", 3, 1, 3],
+        ["r", 4, 0, 5], ["r", 5, 0, 5], ["r", 4, 1, 5], ["r", 5, 1, 5],
+    ]  # fmt: skip
+
+
+def test_a_column_that_says_nothing_is_left_out(tmp_path: Path) -> None:
+    path = write_replicas(tmp_path / "r", cycles=0)
+    assert "replica" not in read_runs(path) and read_replicas(path).empty
+
+
+def test_runs_with_and_without_replicas_make_one_table(tmp_path: Path) -> None:
+    rows = read_runs([write_run(tmp_path / "old", [80]), write_replicas(tmp_path / "new")])
+    assert rows.groupby("run").size().to_dict() == {"old": 1, "new": 4}
+    assert rows.loc[rows["replica"] == "soup", "run"].tolist() == ["new", "new"]
+
+
+def test_all_replicas_count_and_averages_do_not_in_how_far_a_run_is(tmp_path: Path) -> None:
+    (run,) = open_runs(write_replicas(tmp_path / "r"))
+    assert run.note == "not finished, 10 epochs so far, those of every replica counted"
+
+
+def going_on(run: Path, replica: int, *epochs: int) -> Path:
+    path = run / "replicas" / "cycle-1" / f"replica-{replica}" / "metrics.csv"
+    path.parent.mkdir(parents=True)
+    lines = [row(epoch, "cycle", f"{replica}", 80, 0.5) for epoch in epochs]
+    path.write_text("\n".join([WITH_REPLICAS, *lines, ""]))
+    return path
+
+
+def test_replicas_that_are_trained_now_are_read_where_they_are(tmp_path: Path) -> None:
+    path = write_replicas(tmp_path / "r", cycles=0)
+    going_on(path, 0, 2, 3)
+    going_on(path, 1, 2)
+    rows = read_replicas(path)
+    assert rows["replica"].tolist() == [0, 0, 1] and rows["soup"].isna().all()
+    assert open_runs(path)[0].epochs == 2 + 3 and read_runs(path)["epoch"].tolist() == [0, 1]
+
+
+def test_rows_that_are_in_both_places_for_a_moment_count_once(tmp_path: Path) -> None:
+    path = write_replicas(tmp_path / "r")
+    going_on(path, 0, 2, 3)
+    assert len(read_replicas(path)) == 8 and read_replicas(path)["soup"].notna().all()
+
+
+def test_one_replicas_own_file_or_folder_is_a_line_of_its_own(tmp_path: Path) -> None:
+    file = going_on(write_replicas(tmp_path / "r"), 1, 2, 3)
+    for path in (file, file.parent):
+        assert read_runs(path)["epoch"].tolist() == [2, 3] and read_replicas(path).empty
+
+
+def test_the_csv_file_of_a_run_is_read_like_the_run(tmp_path: Path) -> None:
+    path = write_replicas(tmp_path / "r") / "metrics.csv"
+    assert read_runs(path)["epoch"].tolist() == [0, 1, 3, 5] and len(read_replicas(path)) == 8
+
+
+def test_replicas_of_a_users_own_table_are_the_users(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("replica,top1\nleft,1\nright,2\n")
+    assert read_runs(tmp_path / "t.csv")["replica"].tolist() == ["left", "right"]
+
+
+def test_a_replica_that_is_no_number_is_damage(tmp_path: Path) -> None:
+    path = write_replicas(tmp_path / "r") / "metrics.csv"
+    path.write_text(path.read_text().replace(",soup,", ",soop,"))
+    with pytest.raises(SchedEngineError, match=r"metrics.csv: damaged: replica 'soop'; a number, soup or nothing"):
+        read_runs(path)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from run_folders import result, write_run
+from run_folders import result, write_replicas, write_run
 
 from schedengine.cli.app import main
 
@@ -60,3 +60,11 @@ def test_what_is_drawn_upwards_must_be_said(run: Program, tmp_path: Path) -> Non
 def test_a_kind_of_picture_that_there_is_not_is_refused_before_reading(run: Program, tmp_path: Path) -> None:
     code, _, errors = run("plot", tmp_path / "nothing", "--out", "p.gif")
     assert code == 1 and "pictures end in" in errors
+
+
+def test_replicas_are_drawn_with_their_average(run: Program, tmp_path: Path) -> None:
+    path = write_replicas(tmp_path / "r")
+    for options in ((), ("--y", "top1")):
+        code, _, errors = run("plot", path, *options, "--out", tmp_path / "p.svg")
+        assert code == 0 and "10 epochs so far, those of every replica counted" in errors
+        assert ">average of replicas (soup)<" in (tmp_path / "p.svg").read_text()

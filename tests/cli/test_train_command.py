@@ -122,7 +122,7 @@ def test_a_second_run_does_not_overwrite_the_first(run: Run) -> None:
 
 
 def test_an_interrupted_run_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(importlib.import_module("schedengine.training.train"), "train", interrupted)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from schedengine.errors import SchedEngineError
-from schedengine.reports.curves import curves
+from schedengine.reports.curves import curves, replica_lines
 
 
 def rows(*runs: dict[str, Any]) -> pd.DataFrame:
@@ -72,3 +72,30 @@ def test_a_column_that_cannot_be_drawn_is_refused(x: str, y: str, said: str) -> 
 def test_columns_that_are_empty_are_refused() -> None:
     with pytest.raises(SchedEngineError, match="no row has both epoch and top1"):
         curves(rows({"epoch": [0], "top1": [float("nan")]}), "epoch", "top1")
+
+
+def soups(**columns: Any) -> pd.DataFrame:
+    return rows({"epoch": [0, 1, 4], "replica": [None, None, "soup"], **columns})
+
+
+def test_a_curve_goes_straight_to_the_average_of_replicas() -> None:
+    (curve,) = curves(soups(top1=[70.0, 80.0, 90.0]), "epoch", "top1")
+    assert curve.points["mean"].to_dict() == {0: 70, 1: 80, 4: 90} and curve.averages == (4,)
+
+
+def test_a_curve_is_broken_where_an_average_has_no_value() -> None:
+    table = pd.concat([soups(lr=[0.2, 0.1, None]), rows({"epoch": [5], "replica": [None], "lr": [0.3]})])
+    (curve,) = curves(table, "epoch", "lr")
+    assert curve.points["mean"].isna().tolist() == [False, False, True, False] and not curve.averages
+
+
+def test_an_average_without_a_value_hides_none() -> None:
+    (curve,) = curves(soups(sparsity=[0.0, 0.5, 0.5], lr=[0.2, 0.1, None]), "sparsity", "lr")
+    assert curve.points["mean"].tolist() == [0.2, 0.1]
+
+
+def test_a_replica_of_each_phase_is_a_line_of_its_own() -> None:
+    table = rows({"epoch": [1, 2, 3, 4], "replica": 0, "soup": [2, 2, 4, 4], "sparsity": 0.5, "top1": [1, 2, 3, 4]})
+    assert [line.values.to_dict() for line in replica_lines(table, "epoch", "top1")] == [{1: 1, 2: 2}, {3: 3, 4: 4}]
+    assert [line.values.tolist() for line in replica_lines(table, "sparsity", "top1")] == [[2], [4]]
+    assert replica_lines(table, "epoch", "top5") == [] == replica_lines(pd.DataFrame(), "epoch", "top1")

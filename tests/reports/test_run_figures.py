@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from schedengine.errors import SchedEngineError
@@ -109,3 +110,51 @@ def test_nothing_to_draw_is_said() -> None:
         draw_runs(metrics(energy=1.0))
     with pytest.raises(SchedEngineError, match="no epoch is finished yet"):
         draw_runs(pd.DataFrame(), pd.DataFrame())
+
+
+def replicas(group: str = "agp", run: str = "a", **columns: Any) -> pd.DataFrame:
+    """Two of them, epochs 3 and 4."""
+    places = {"epoch": [3, 4, 3, 4], "replica": [0, 0, 1, 1], "soup": pd.array([4] * 4, dtype="Int64")}
+    return pd.DataFrame({"run": run, "group": group, "finished": True, **places, **columns})
+
+
+def averaged() -> pd.DataFrame:
+    table = metrics(top1=[70.0, 80.0, 95.0], lr=[0.1, 0.1, float("nan")], replica=[None, None, "soup"])
+    return table.assign(epoch=[0, 1, 4])
+
+
+def legend(picture: Figure) -> list[str]:
+    boxes = [*picture.legends, *(box for part in picture.subfigs for box in part.legends)]
+    return [text.get_text() for box in boxes for text in box.get_texts()]
+
+
+def faint(axes: Axes) -> list[list[float]]:
+    return [list(line.get_xdata()) for line in axes.get_lines() if line.get_alpha() is not None]
+
+
+def test_replicas_are_faint_lines_beside_the_curve_of_their_average() -> None:
+    picture = draw_runs(averaged(), replicas=replicas(top1=85.0, lr=[0.2, 0.1] * 2))
+    assert legend(picture) == ["agp", "average of replicas (soup)", "replica"]
+    assert "Rings: averages of replicas" in words(picture) and "Faint lines and dots: replicas" in words(picture)
+    assert [faint(axes) for axes in picture.axes] == [[[3, 4], [3, 4]]] * 2
+
+
+def test_a_replica_of_one_epoch_is_a_dot() -> None:
+    picture = draw_columns(averaged(), "epoch", "top1", replicas=replicas(top1=85.0).query("epoch == 3"))
+    assert [line.get_marker() for line in picture.axes[0].get_lines() if line.get_alpha() is not None] == ["o", "o"]
+
+
+def test_what_only_replicas_have_is_drawn_with_the_name_of_their_run() -> None:
+    trained = replicas(train_loss=[2.0, 1.0, 2.0, 1.5])
+    picture = draw_columns(averaged().assign(train_loss=float("nan")), "epoch", "train_loss", replicas=trained)
+    assert [text.get_text() for text in picture.axes[0].texts] == ["agp"] and legend(picture) == ["replica"]
+
+
+def test_a_run_in_its_first_phase_shows_its_replicas() -> None:
+    picture = draw_runs(pd.DataFrame(), replicas=replicas(top1=85.0, train_loss=1.0).assign(finished=False))
+    assert legend(picture) == ["agp", "replica"] and words(picture).endswith("Not finished: a.")
+
+
+def test_runs_without_replicas_are_drawn_as_ever() -> None:
+    picture = draw_runs(metrics(top1=[70.0, 80.0, 90.0]), replicas=pd.DataFrame())
+    assert legend(picture) == ["agp"] and words(picture) == "" and len(picture.axes[0].get_lines()) == 1

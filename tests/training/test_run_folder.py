@@ -58,33 +58,33 @@ def test_damaged_settings_are_refused(create: Callable[[], RunFolder]) -> None:
 
 
 def test_a_run_without_a_finished_epoch_starts_at_the_beginning(create: Callable[[], RunFolder]) -> None:
-    assert create().load() is None
+    assert create().journal.load() is None
 
 
 def test_rows_after_the_checkpoint_are_forgotten(create: Callable[[], RunFolder]) -> None:
     folder = create()
     for epoch in range(3):
-        folder.metrics.append([{"epoch": epoch}])
-    folder.save({"epochs_done": 2})
-    folder.load()
-    assert [line.split(",")[0] for line in folder.metrics.path.read_text().splitlines()] == ["epoch", "0", "1"]
+        folder.journal.metrics.append([{"epoch": epoch}])
+    folder.journal.save({"epochs_done": 2})
+    folder.journal.load()
+    assert [line.split(",")[0] for line in folder.journal.metrics.path.read_text().splitlines()] == ["epoch", "0", "1"]
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(create: Callable[[], RunFolder]) -> None:
     folder = create()
     for done in (1, 2):
-        folder.save({"epochs_done": done})
+        folder.journal.save({"epochs_done": done})
     (folder.path / "checkpoint.pt").write_bytes(b"PK\x03\x04")
     with pytest.warns(EffectWarning, match=r"going on from checkpoint.previous.pt"):
-        state = folder.load()
+        state = folder.journal.load()
     assert state is not None and state["epochs_done"] == 1
 
 
 def test_a_crash_between_the_two_renames_leaves_a_checkpoint(create: Callable[[], RunFolder]) -> None:
     folder = create()
-    folder.save({"epochs_done": 1})
+    folder.journal.save({"epochs_done": 1})
     (folder.path / "checkpoint.pt").rename(folder.path / "checkpoint.previous.pt")
-    state = folder.load()
+    state = folder.journal.load()
     assert state is not None and state["epochs_done"] == 1
 
 
@@ -92,15 +92,15 @@ def test_with_both_checkpoints_damaged_nothing_is_trained(create: Callable[[], R
     folder = create()
     (folder.path / "checkpoint.pt").write_bytes(b"")
     with pytest.raises(CheckpointError):
-        folder.load()
+        folder.journal.load()
 
 
 def test_a_checkpoint_of_another_schedule_is_refused(create: Callable[[], RunFolder]) -> None:
     folder = create()
-    folder.save({"epochs_done": 1})
+    folder.journal.save({"epochs_done": 1})
     folder.schedule.write_text(TEXT + "# edited\n")
     with pytest.raises(CheckpointError, match="belongs to another run"):
-        folder.load()
+        folder.journal.load()
 
 
 def test_a_schedule_given_again_must_have_the_same_text(create: Callable[[], RunFolder], tmp_path: Path) -> None:
