@@ -12,15 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from schedengine.distributed.executors import (
-    Elsewhere,
-    check_room,
-    gpus_of_a_task,
-    least_used,
-    run_local,
-    run_ray,
-    visible_devices,
-)
+from schedengine.distributed.cluster import check_room, gpus_of_a_task, run_ray
+from schedengine.distributed.executors import Elsewhere
+from schedengine.distributed.gpus import least_used, visible_devices
+from schedengine.distributed.processes import run_local
 from schedengine.errors import EffectWarning, MissingExtraError, Problem, SchedEngineError, ScheduleError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc, sends signals")
@@ -114,7 +109,7 @@ def test_an_error_of_a_call_stops_the_others(tmp_path: Path) -> None:
 
 SCRIPT = """
 import pathlib, subprocess, sys, time
-from schedengine.distributed.executors import run_local
+from schedengine.distributed.processes import run_local
 def work(folder):
     reader = subprocess.Popen(["sleep", "600"])
     for pid in (__import__("os").getpid(), reader.pid):

@@ -23,7 +23,8 @@ from schedengine.analysis.sensitivity.paths import Path as Way
 from schedengine.analysis.sensitivity.study import CSV, Folder, Study, Watch
 from schedengine.analysis.sensitivity.suggest import Suggestion, suggest_levels
 from schedengine.analysis.sensitivity.table import Swept, frame, write
-from schedengine.distributed.executors import run_local, run_ray
+from schedengine.distributed.cluster import run_ray
+from schedengine.distributed.processes import run_local
 from schedengine.errors import SchedEngineError, ScheduleError
 from schedengine.reports.canvas import save
 from schedengine.reports.sensitivity_figure import draw_sensitivity
