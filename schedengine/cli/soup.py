@@ -89,6 +89,10 @@ def soup(
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Processes that load data of a factory.")
     ] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option("--augment/--no-augment", help="Of --recalibrate: images as in training; default: the run's."),
+    ] = None,
     classes: options.Classes = None,
     plugin: options.Plugin = None,
     as_json: options.Json = False,
@@ -116,6 +120,7 @@ def soup(
         download=download or None,
         image_size=image_size,
         workers=workers,
+        augment=augment,
         classes=classes,
         plugin=tuple(plugin) if plugin else None,
     )

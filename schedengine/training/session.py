@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ class Session:
             steps_per_epoch=steps,
             trace=trace,
             example_inputs=torch.zeros(2, *data.shape),
-            data=_train_loader(data, replace(settings, augment=False)),
+            data=_train_loader(data, settings),
             loss=torch.nn.functional.cross_entropy,
             evaluate=None if data.validation is None else lambda judged: _judge(judged, data, settings, compute),
         )
@@ -144,8 +144,8 @@ class Session:
         return evaluate(self.network, _loader(self.data, split, self.settings), self.compute)
 
     def recalibrate_(self, batches: int) -> None:
-        """Give the model batch-norm statistics of so many training batches, without augmentation."""
-        loader = _train_loader(self.data, replace(self.settings, augment=False))
+        """Give the model batch-norm statistics of so many training batches, augmented as it is trained."""
+        loader = _train_loader(self.data, self.settings)
         with self.compute.autocast():  # not compiled: every change of a mode or a momentum would compile anew
             recalibrate_(self.model, (images for images, _ in islice(self.compute.batches(loader), batches)))
 

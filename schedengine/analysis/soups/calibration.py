@@ -17,7 +17,8 @@ class Calibration:
     """Estimates a network's batch-norm statistics anew, in place; of a network without any it changes nothing.
 
     Args:
-        loader: training images, without augmentation; every network sees the same batches.
+        loader: training images, augmented as the networks were trained, since statistics of others are not what
+            their weights were fitted with; every network sees the same batches.
         compute: where.
         batches: at most so many; None for one whole pass.
 
@@ -38,13 +39,14 @@ class Calibration:
             recalibrate_(network, (images for images, _ in islice(self._compute.batches(self._loader), self.batches)))
 
 
-def training_images(data: Data, *, batch_size: int, seed: int, workers: int) -> Loader:
-    """The training images as the first epoch of a run has them, without augmentation."""
+def training_images(data: Data, *, batch_size: int, seed: int, workers: int, augment: bool) -> Loader:
+    """The training images as the first epoch of a run has them."""
     images = len(data.train)
     return data.loader(
         "train",
         batch_size=batch_size,
         shuffle=True,
+        augment=augment,
         drop_last=images > batch_size and images % batch_size == 1,  # a single image has no variance
         seed=seed,
         workers=workers,

@@ -77,7 +77,13 @@ class Opened:
         if batches == 0 or not self.has_norms:
             return None
         settled = self.settled
-        loader = training_images(self.data, batch_size=settled.batch_size, seed=settled.seed, workers=settled.workers)
+        loader = training_images(
+            self.data,
+            batch_size=settled.batch_size,
+            seed=settled.seed,
+            workers=settled.workers,
+            augment=settled.augment,
+        )
         return Calibration(loader, self.compute, batches)
 
 

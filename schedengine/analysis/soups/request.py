@@ -23,7 +23,7 @@ class Request:
         reprune: cut the average back, of networks that are not pruned alike.
         allocation, sparsity: of that cut, see ``cutter``.
         corrupted: measure on corrupted test images too.
-        model, data, batch_size, validation, seed, root, download, image_size, workers, classes, plugin:
+        model, data, batch_size, validation, seed, root, download, image_size, workers, augment, classes, plugin:
             as for a run; None for what the members' runs had, or the usual.
     """
 
@@ -44,6 +44,7 @@ class Request:
     download: bool | None = None
     image_size: int | None = None
     workers: int | None = None
+    augment: bool | None = None
     classes: int | None = None
     plugin: tuple[str, ...] | None = None
 

@@ -31,6 +31,7 @@ class Settled:
     download: bool
     image_size: int | None
     workers: int
+    augment: bool
     classes: int | None
     plugin: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -47,6 +48,7 @@ NAMES = (
     "download",
     "image_size",
     "workers",
+    "augment",
     "classes",
     "plugin",
 )
