@@ -114,11 +114,11 @@ def _soup(one: SoupScores) -> dict[str, str]:
     """Header -> cell; a dash where a split is missing."""
     names = {"phase": one.title, "epoch": f"{one.epoch}", "averaged": f"{len(one.chosen)} of {len(one.candidates)}"}
     cells = {**names, "sparsity": fraction(one.sparsity)}
-    for split in ("validation", "test"):
+    for split, short in (("validation", "valid."), ("test", "test")):
         found = one.soup.get(split)
         top1 = {"mean": one.mean(split), "best": one.best(split), "soup": None if found is None else found.top1}
-        cells |= {f"{split}\n{name}": percent(value) for name, value in top1.items()}
-    gains = {f"gain over\n{name}": _gain(top1["soup"], top1[name]) for name in ("mean", "best")}  # on test, the last
+        cells |= {f"{short}\n{name}": "-" if value is None else f"{value:.2f}" for name, value in top1.items()}
+    gains = {f"over\n{name}": _gain(top1["soup"], top1[name]) for name in ("mean", "best")}  # on test, the last
     return {**cells, **gains}
 
 
@@ -129,7 +129,8 @@ def _gain(top1: float | None, other: float | None) -> str:
 def _soup_notes(soups: Sequence[SoupScores], folder: Path) -> list[str]:
     return [
         "epoch: the last one of the phase, counted from 0; averaged: networks, of those trained",
-        "sparsity: fraction removed of the weights selected by pruners; validation, test: top-1; gain: points on test",
+        "sparsity: fraction removed of the weights selected by pruners; valid., test: top-1 in % on these images",
+        "over mean, over best: what the soup gains on test, in points",
         "mean: of all candidates, which are the replicas as they were trained, with their own batch norms",
         "best: the candidate that is best on validation; without validation images there is none",
         "soup: the average that training went on with, its batch norms recalibrated unless the phase says none",
