@@ -18,7 +18,7 @@ from schedengine.errors import CheckpointError
 from schedengine.zoo.atomic import replacing
 from schedengine.zoo.weights import CHECKPOINT_MARK
 
-VERSION = 1
+VERSION = 2
 
 
 def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
