@@ -109,5 +109,5 @@ def test_a_forged_mark_does_not_make_code_run(path: Path, tmp_path: Path) -> Non
 
 def test_another_version_is_refused(path: Path) -> None:
     torch.save({"mark": CHECKPOINT_MARK, "version": 99, "state": {}}, path)
-    with pytest.raises(CheckpointError, match="has version 99; this release reads 1"):
+    with pytest.raises(CheckpointError, match="has version 99; this release reads 2"):
         load_checkpoint(path)
