@@ -32,6 +32,7 @@ from schedengine.schedule.forking import Forking
 from schedengine.schedule.plan import Span
 from schedengine.schedule.retraining import Course
 from schedengine.selection import ParameterTable
+from schedengine.soups.fork import Fork
 from schedengine.sparsity.allocation import Global, Shapes
 
 SAMPLES = 1000
@@ -112,7 +113,8 @@ class Forecast:
         self.released: set[str] = set()
         self._pruners = {one.pruner.name: one.pruner for one in policies if isinstance(one, PruningPolicy)}
         self._titles = titles(self.spans)
-        self._forks = {(fork.phase, fork.start): fork for fork in Forking(course, steps).forks}
+        self._forking = Forking(course, steps)
+        self._forks = {(fork.phase, fork.start): fork for fork in self._forking.forks}
         self._phases_of_epochs = [""] * self.epochs
         for span, title in zip(self.spans, self._titles):  # inner phases come after the group that they are in
             self._phases_of_epochs[span.start : span.stop] = [title] * (span.stop - span.start)
@@ -169,11 +171,36 @@ class Forecast:
             if isinstance(policy, (PruningPolicy, ReleasePolicy)):
                 word = "cut" if isinstance(policy, PruningPolicy) else "release"
                 found += self._instants(order, policy.own, f"pruner {policy.pruner.name!r}", word)
+        found = self._rested(sorted(found, key=lambda one: one[0]))
         placed = [
             self._cut(*one) if isinstance(self.policies[one[0][2]], PruningPolicy) else self._release(*one)
-            for one in sorted(found, key=lambda one: one[0])
+            for one in found
         ]
         return self._gathered(placed)
+
+    def _rested(self, found: list[tuple[When, Window, Moment]]) -> list[tuple[When, Window, Moment]]:
+        """Of the choices that wait while replicas train only the last is made, from their average."""
+        last: dict[tuple[int, int], tuple[When, Window, Moment]] = {}
+        kept = []
+        for when, window, moment in found:
+            fork = self._waits(when, window)
+            if fork is None:
+                kept.append((when, window, moment))
+            else:
+                last[fork.stop, when[2]] = ((fork.stop * self.steps, _END, when[2]), window, moment)
+        return sorted([*kept, *last.values()], key=lambda one: one[0])
+
+    def _waits(self, when: When, window: Window) -> Fork | None:
+        """The fork whose end an instant waits for."""
+        policy = self.policies[when[2]]
+        if not isinstance(policy, PruningPolicy) or window.is_end:
+            return None
+        for fork in self._forks.values():
+            resting = {self.schedule.policies[number].instance for number in self._forking.resting(fork)}
+            start = fork.start * self.steps + (when[1] == _EPOCH)  # what falls on the first epoch precedes the fork
+            if policy.pruner.name in resting and start <= when[0] < fork.stop * self.steps:
+                return fork
+        return None
 
     def _gathered(self, placed: list[Placed]) -> list[Placed]:
         """One row for all the cuts in a row that only choose anew at the target of the one before."""
@@ -191,7 +218,7 @@ class Forecast:
             kept.append(one)
         for number, count in again.items():
             row = kept[number][1]
-            row["what"] += f"; chosen anew {count:,} times until epoch {row.pop('until'):.4g}"
+            row["what"] += f"; chosen anew {count:,} time{'s' * (count != 1)} until epoch {row.pop('until'):.4g}"
         return kept
 
     def _repeats(self, before: dict[str, Any], row: dict[str, Any]) -> bool:
@@ -318,6 +345,9 @@ class Forecast:
             gone += ", for one step"
         again = "" if policy.refresh is None else f", again every {policy.refresh.steps} steps of this epoch"
         said["what"] = f"cut {occasion.number} of {occasion.count}: {gone}{again}"
+        if when[1] == _END and not window.is_end:
+            said["what"] += ", chosen from the average"
+            moment = Moment(Fraction(when[0], self.steps))
         return self._row(moment, when[2], when[1], kind="cut", name=pruner.name, **said)
 
     def _note_earlier(self, pruner: BoundPruner) -> None:

@@ -466,3 +466,15 @@ def test_a_phase_with_replicas_says_how_many() -> None:
     )
     events = plan_schedule(schedule, small_model()).events
     assert "by each of 3 replicas" in events["what"].iloc[0]
+
+
+def test_choices_that_wait_while_replicas_train_are_made_once_from_their_average() -> None:
+    schedule = load_schedule(
+        "version: 2\nphases: [{name: cycle, epochs: 3, repeat: 2, replicas: 2}]\n"
+        "pruners: {dpf: {sparsity: {ramp: linear, to: 0.6}, update: reselect, pruned: dense}}\n"
+        "policies: [{pruner: dpf, during: cycle, every: 1}]"
+    )
+    events = plan_schedule(schedule, small_model()).events
+    cuts = events[events["kind"] == "cut"]
+    assert cuts["epoch"].tolist() == [0, 3, 3, 6] and cuts["number"].tolist() == [1, 3, 4, 6]
+    assert cuts["what"].str.contains("from the average").tolist() == [False, True, False, True]
