@@ -33,7 +33,7 @@ from schedengine.soups.walk import Evaluate, Fits, Walk
 
 logger = logging.getLogger(__name__)
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 _HOOKS = (
     "on_epoch_begin",
     "on_minibatch_begin",
@@ -170,6 +170,11 @@ class PruningScheduler:
         return None if self._steps_per_epoch is None else self._context.trace.trace(self._steps_per_epoch)
 
     @property
+    def dense_steps(self) -> int:
+        """Steps of this run in ``trace``."""
+        return self._context.trace.steps
+
+    @property
     def thinnings(self) -> list[Thinned]:
         """What was removed from the network so far, oldest first."""
         return self._context.thinnings
@@ -183,6 +188,19 @@ class PruningScheduler:
     def trained_epochs(self) -> int:
         """Epochs that were trained so far: those of every replica count, so that no two have the same number."""
         return self.walk.trained
+
+    @property
+    def all_epochs(self) -> int:
+        """What ``trained_epochs`` is at the end of the run.
+
+        Raises:
+            SchedEngineError: the length of the run is not known.
+        """
+        if self.total_epochs is None:
+            raise SchedEngineError("the schedule has no phases, so its length is not known; pass epochs=n to bind()")
+        forks = self.walk.forks
+        own = self.total_epochs - sum(fork.stop - fork.start for fork in forks)
+        return own + sum(fork.stop_of(number) - fork.start for fork in forks for number in range(fork.replicas))
 
     @property
     def replica(self) -> int | None:

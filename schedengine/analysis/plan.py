@@ -156,6 +156,8 @@ def plan_schedule(
     counted = try_last_cuts_(scheduler.masks, table, pruners, forecast.last_cuts) if use_values else None
     macs = None if inputs is None else multiply_accumulates(model, inputs)
     regularized = _regularized(scheduler.policies)
+    if scheduler.walk.forks:
+        notes.append(f"{scheduler.all_epochs} epochs are trained in all, those of every replica counted")
     open_notes = [f"{path}: {message}" for path, message in open_ended(schedule)]
     layers = outcome(table, pruners, forecast.last_cuts, counted, macs, forecast.released, regularized)
     return Plan(

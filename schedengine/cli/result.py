@@ -94,6 +94,10 @@ def _cut_notes(result: Report, with_batch_norms: bool) -> list[str]:
     ]
     if len(result.cuts) > MOST_CUTS:
         notes.append(f"{MOST_CUTS} of {len(result.cuts)} epochs with cuts; all of them are in metrics.csv")
+    if any(one.is_repruned for one in result.soups):
+        notes.append(
+            "cuts that replicas make each for itself (masks: reprune), and that of their average, are not shown"
+        )
     if result.dense_training:
         notes.append(f"learning rates of the retraining are made from a dense training of {result.dense_training}")
     if any(one.after is None for one in result.cuts):
@@ -112,7 +116,8 @@ def _show_soups(soups: Sequence[SoupScores], folder: Path) -> None:
 
 def _soup(one: SoupScores) -> dict[str, str]:
     """Header -> cell; a dash where a split is missing."""
-    names = {"phase": one.title, "epoch": f"{one.epoch}", "averaged": f"{len(one.chosen)} of {len(one.candidates)}"}
+    averaged = f"{len(one.chosen)} of {len(one.candidates)}{', cut back' * one.is_repruned}"
+    names = {"phase": one.title, "epoch": f"{one.epoch}", "averaged": averaged}
     cells = {**names, "sparsity": fraction(one.sparsity)}
     for split, short in (("validation", "valid."), ("test", "test")):
         found = one.soup.get(split)
@@ -131,9 +136,9 @@ def _soup_notes(soups: Sequence[SoupScores], folder: Path) -> list[str]:
         "epoch: the last one of the phase, counted from 0; averaged: networks, of those trained",
         "sparsity: fraction removed of the weights selected by pruners; valid., test: top-1 in % on these images",
         "over mean, over best: what the soup gains on test, in points",
-        "mean: of all candidates, which are the replicas as they were trained, with their own batch norms",
+        "mean: of all candidates; their batch norms are estimated anew as the soup's are, unless the phase says none",
         "best: the candidate that is best on validation; without validation images there is none",
-        "soup: the average that training went on with, its batch norms recalibrated unless the phase says none",
+        "soup: the average that training went on with",
         f"`schedengine soup {folder / 'soups' / soups[-1].title}` measures more:",
         "the prediction ensemble, corrupted images (--corrupted), loss barriers (--figure)",
     ]

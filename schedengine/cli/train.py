@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +57,10 @@ def train(
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout; faster on some GPUs.")] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the model.")] = False,
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Processes that train replicas side by side, one GPU each.")
+        int,
+        typer.Option(
+            "--jobs", min=1, help="Processes that train replicas side by side: a GPU each, or the cores shared."
+        ),
     ] = 1,
     ray: Annotated[
         str | None,
@@ -67,7 +72,9 @@ def train(
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="Processor threads of a process; default: the cores, shared by --jobs."),
+        typer.Option(
+            "--threads", min=1, help="Processor threads of every process; default: the cores / --jobs, or 1 with --ray."
+        ),
     ] = None,
     plugin: options.Plugin = None,
     recalibrate: Annotated[
@@ -114,9 +121,8 @@ def train(
     try:
         elsewhere = _elsewhere(jobs, ray, num_gpus)
         watches = _watches(out, tensorboard=tensorboard)
-        folder, session = _resumed(context, out, asked) if resume else _begun(out, asked, jobs)
-        if not elsewhere.is_here and not session.scheduler.walk.forks:
-            typer.echo("note: --jobs and --ray have no effect: no phase of the schedule has replicas", err=True)
+        folder, session = _resumed(context, out, asked, elsewhere) if resume else _begun(out, asked, elsewhere)
+        _note_elsewhere(session, elsewhere)
         result = _run(folder, session, watches, elsewhere)
     except KeyboardInterrupt:
         is_begun = (out / "run.json").exists()
@@ -135,7 +141,21 @@ def _elsewhere(jobs: int, ray: str | None, num_gpus: float | None) -> Elsewhere:
     return Elsewhere(jobs, ray, num_gpus)
 
 
-def _begun(out: Path, asked: Mapping[str, Any], jobs: int) -> tuple[RunFolder, Session]:
+def _note_elsewhere(session: Session, elsewhere: Elsewhere) -> None:
+    """Say what another place for replicas does not bring."""
+    if elsewhere.is_here:
+        return
+    threads, cores = (session.settings.threads or 1) * elsewhere.jobs, os.cpu_count() or 1
+    if not session.scheduler.walk.forks:
+        typer.echo("note: --jobs and --ray have no effect: no phase of the schedule has replicas", err=True)
+    elif threads > cores:
+        typer.echo(
+            f"note: {elsewhere.jobs} processes have {threads} threads in all (--threads), and there are {cores} cores",
+            err=True,
+        )
+
+
+def _begun(out: Path, asked: Mapping[str, Any], elsewhere: Elsewhere) -> tuple[RunFolder, Session]:
     """A new run; its folder is made when everything else is in order."""
     for name in ("schedule", "model"):
         if asked[name] is None:
@@ -144,15 +164,22 @@ def _begun(out: Path, asked: Mapping[str, Any], jobs: int) -> tuple[RunFolder, S
     from schedengine.training.run import RunFolder
     from schedengine.training.session import Session
 
-    settings = Settings(**{**asked, "threads": asked["threads"] or share_of_threads(jobs)})
+    settings = Settings(**asked)
     RunFolder.check_free(out)
     session = Session.of(settings, Path(settings.schedule))
+    if settings.threads is None:
+        most = max((fork.replicas for fork in session.scheduler.walk.forks), default=1)
+        threads = 1 if elsewhere.ray else share_of_threads(min(elsewhere.jobs, most))
+        settings = session.settings = replace(settings, threads=threads)
+    elsewhere.check(settings.threads)
     if asked["lr"] is not None and session.ignores_lr():
         typer.echo("note: --lr has no effect: the schedule names its own learning rates from the first step", err=True)
     return RunFolder.create(out, settings, session.data), session
 
 
-def _resumed(context: typer.Context, out: Path, asked: Mapping[str, Any]) -> tuple[RunFolder, Session]:
+def _resumed(
+    context: typer.Context, out: Path, asked: Mapping[str, Any], elsewhere: Elsewhere
+) -> tuple[RunFolder, Session]:
     """A run that was begun before; arguments that are given must be those it was begun with."""
     from schedengine.training.run import RunFolder
     from schedengine.training.session import Session
@@ -162,6 +189,7 @@ def _resumed(context: typer.Context, out: Path, asked: Mapping[str, Any]) -> tup
     if "schedule" in given:
         folder.check_schedule(Path(given.pop("schedule")))
     folder.settings.check_agrees(given)
+    elsewhere.check(folder.settings.threads)
     return folder, Session.of(folder.settings, folder.schedule)
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from schedengine.distributed.outcome import Outcome, attempt
 from schedengine.errors import MissingExtraError, SchedEngineError
 
 Result = TypeVar("Result")
+_ANSWER = 10.0
+"""Seconds that a cluster has to answer."""
 
 
 def run_ray(
@@ -43,25 +48,68 @@ def run_ray(
         SchedEngineError: no cluster answers there, it has no room for a task, or a process died once more.
         Exception: what a call raised; its traceback there is told as the cause.
     """
+    with _connected(address) as ray:
+        cpus, gpus = _resources(ray, threads, num_gpus)
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=again)(_in_folder)
+        tasks = [task.remote(os.getcwd(), function, call, threads) for call in calls]
+        return _gathered(tasks, meanwhile)
+
+
+def check_cluster(address: str, threads: int | None, num_gpus: float | None) -> None:
+    """Miss now what ``run_ray`` would miss later: Ray, a cluster that answers, room for a task.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        SchedEngineError: no cluster answers there, or it has no room for a task.
+    """
+    if address == "local":
+        _imported()
+        return
+    with _connected(address) as ray:
+        _resources(ray, threads, num_gpus)
+
+
+def _imported() -> Any:
     try:
         import ray
     except ImportError as error:
         raise MissingExtraError("ray", "ray") from error
+    return ray
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    ray = _imported()
+    _check_answers(address)
     try:
         ray.init(address=address, log_to_driver=False, include_dashboard=False if address == "local" else None)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SchedEngineError(f"--ray {address}: no cluster answers there ({error})") from error
     try:
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        cpus, gpus = 1 if threads is None else threads, gpus_of_a_task(machines, num_gpus)
-        check_room(machines, cpus, gpus)
-        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=again)(_in_folder)
-        tasks = [task.remote(os.getcwd(), function, call, threads) for call in calls]
-        return _gathered(tasks, meanwhile)
+        yield ray
     except ray.exceptions.RayError as error:
         raise SchedEngineError(f"--ray {address}: {_reason(error)}; run again with --resume") from error
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Whether anything listens there; Ray itself would try for minutes."""
+    found = re.fullmatch(r"(?:ray://)?([^/]+):(\d+)", address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1].strip("[]"), int(found[2])), timeout=_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise SchedEngineError(f"--ray {address}: no cluster answers there ({error})") from error
+
+
+def _resources(ray: Any, threads: int | None, num_gpus: float | None) -> tuple[float, float]:
+    """CPUs and GPUs that a task asks for, of which some machine has as many."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = 1 if threads is None else threads, gpus_of_a_task(machines, num_gpus)
+    check_room(machines, cpus, gpus)
+    return cpus, gpus
 
 
 def gpus_of_a_task(machines: Sequence[Mapping[str, float]], num_gpus: float | None) -> float:

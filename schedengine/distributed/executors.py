@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from schedengine.distributed.cluster import run_ray
+from schedengine.distributed.cluster import check_cluster, run_ray
 from schedengine.distributed.processes import run_local
 from schedengine.errors import SchedEngineError
 
@@ -47,6 +47,15 @@ class Elsewhere:
     def is_here(self) -> bool:
         """Whether nothing is gained by another process: one at a time, on this machine."""
         return self.jobs == 1 and self.ray is None
+
+    def check(self, threads: int | None) -> None:
+        """Miss now what ``run`` would miss later.
+
+        Raises:
+            SchedEngineError: there is a cluster to be asked, and it does not answer, or has no room.
+        """
+        if self.ray is not None:
+            check_cluster(self.ray, threads, self.num_gpus)
 
     def run(
         self,

@@ -172,6 +172,25 @@ class Recorder:
         self._rates.append(rate.detach().clone() if isinstance(rate, Tensor) else float(rate))
         self._made = None
 
+    @property
+    def steps(self) -> int:
+        """Of this run, noted so far."""
+        return len(self._rates)
+
+    @property
+    def rates(self) -> Tensor:
+        """(steps,) float64, on the CPU: those of this run."""
+        self.read_()
+        return torch.tensor(self._rates, dtype=torch.float64)
+
+    def take_(self, rates: Tensor) -> None:
+        """Let these be the rates of this run so far.
+
+        Args:
+            rates: (steps,).
+        """
+        self._rates, self._made = rates.tolist(), None
+
     def has(self, step: int) -> bool:
         """Whether the rate of a step was noted."""
         return step < len(self._rates)
@@ -204,10 +223,9 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers."""
-        self.read_()
         before = self.earlier if isinstance(self.earlier, Trace) else None
         return {
-            "own": torch.tensor(self._rates, dtype=torch.float64),
+            "own": self.rates,
             "earlier": None if before is None else torch.tensor(before.rates, dtype=torch.float64),
             "earlier_steps_per_epoch": None if before is None else before.steps_per_epoch,
             "earlier_starts": None if before is None else list(before.starts),

@@ -145,6 +145,17 @@ class Vary:
     lr: tuple[FactorField, ...] = ()
 
     @property
+    def twins(self) -> tuple[int, int] | None:
+        """Two replicas with nothing to tell them apart; None if there are none."""
+        own = [value for value in (self.seed, self.weight_decay, self.epochs, self.lr) if value]
+        seen: dict[Any, int] = {}
+        for number, values in enumerate(zip(*own) if self.seed else ()):
+            if values in seen:
+                return seen[values], number
+            seen[values] = number
+        return None
+
+    @property
     def lengths(self) -> dict[str, int]:
         """How many values each of its keys has, of those that are there."""
         return {name: len(value) for name, value in vars(self).items() if isinstance(value, tuple) and value}
@@ -208,6 +219,9 @@ class Phase:
         for key, count in self.vary.lengths.items() if self.vary else ():
             if count != self.replicas:
                 raise ValueError(f"'vary' has {count} values of {key!r} for {self.replicas} replicas; give each one")
+        if self.vary and self.vary.twins:
+            one, other = self.vary.twins
+            raise ValueError(f"'vary' gives replicas {one} and {other} the same seed, and nothing else parts them")
         if self.vary and self.vary.epochs and max(self.vary.epochs) != self.epochs:
             longest = max(self.vary.epochs)
             raise ValueError(f"the longest replica trains {longest} epochs, and 'epochs' says {self.epochs_said}")

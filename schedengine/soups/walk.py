@@ -219,6 +219,7 @@ class Walk:
                 "weights": _copied(weights.take(context.model, context.table, context.masks)),
                 "optimizer": None if context.optimizer is None else _copied(context.optimizer.state_dict()),
                 "masks": _copied(context.masks.state_dict()["masks"]) if fork.masks == "reprune" else {},
+                "rates": context.trace.rates,
                 "metrics": {name: float(value) for name, value in metrics.items()},
             }
         )
@@ -236,6 +237,7 @@ class Walk:
         for policy in self._again(fork):
             policy.again_(context)
         self._settle_optimizer_(fork)
+        self._settle_trace_(fork)
         self._recalibrate_(fork)
         self.replica, self._parent, self.candidates = 0, None, []
         self.fit_()
@@ -285,6 +287,16 @@ class Walk:
             context.masks.mask_optimizer_state_(optimizer, context.table.names, reset=True)
         elif fork.masks == "reprune":
             context.masks.mask_optimizer_state_(optimizer, context.masks.names, reset=False)
+
+    def _settle_trace_(self, fork: Fork) -> None:
+        """Let the dense training be that of one replica: of the longest, one with the usual rates if any has them."""
+        steps = self._context.progress.steps_per_epoch
+        if steps is None:
+            return
+        number = max(range(fork.replicas), key=lambda one: (fork.stop_of(one), fork.factor_of(one) == 1))
+        rates: Tensor = self.candidates[number]["rates"].clone()
+        rates[fork.start * steps :] /= fork.factor_of(number)
+        self._context.trace.take_(rates)
 
     def _groups(self, fork: Fork) -> list[dict[str, Any]]:
         """Of the last candidate, without what was varied."""

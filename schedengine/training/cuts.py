@@ -10,13 +10,9 @@ compared with the dense network's at every cut; here with the network's just bef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
-
-import torch
-from torch import nn
 
 from schedengine.policies.rewind import RewindPolicy
 from schedengine.progress import Occasions, Progress
@@ -125,6 +121,16 @@ class CutWatch:
         self.effects.append(self._effect(last))
         return self.effects[-1]
 
+    def poured(self, epoch: int) -> Mapping[str, Any]:
+        """Note cuts that an average of several networks was made with, which has no accuracy before them."""
+        cuts = self._cuts(epoch)
+        self._noted = len(self.session.scheduler.cuts)
+        if not cuts:
+            return {}
+        self._around = (None, None, None)
+        self.effects.append(replace(self._effect(cuts), step=None))
+        return self.effects[-1].columns()
+
     def _goes_back(self, falls_here: Callable[[Occasions], object]) -> bool:
         """Whether other weights came in with a cut, whose accuracy says nothing of it.
 
@@ -153,14 +159,12 @@ class CutWatch:
 
     def _measured(self) -> tuple[Evaluation | None, Evaluation | None, Evaluation | None]:
         session, batches = self.session, self.session.settings.recalibrate
-        gpus = [session.compute.device] if session.compute.device.type == "cuda" else []  # by default: all that exist
-        with torch.random.fork_rng(gpus):  # measuring must not change what training draws
+        with session.aside():
             after = session.evaluate("validation")
             if not batches or after is None:
                 return self._last, after, None
-            with _buffers_kept(session.model):
-                session.recalibrate_(batches)
-                return self._last, after, session.evaluate("validation")
+            session.recalibrate_(batches)
+            return self._last, after, session.evaluate("validation")
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -174,13 +178,3 @@ class CutWatch:
         self._noted = len(self.session.scheduler.cuts)
         self.effects = [CutEffect(**effect) for effect in state["effects"]]
         self._last = None if state["last"] is None else Evaluation(**state["last"])
-
-
-@contextmanager
-def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    try:
-        yield
-    finally:
-        for name, buffer in model.named_buffers():
-            buffer.copy_(kept[name])

@@ -99,3 +99,13 @@ class Journal:
             if path.exists():
                 warnings.warn(f"{error}; going on from {spare.name}", EffectWarning, stacklevel=3)
             return load_checkpoint(spare)
+
+
+def numbered(row: Mapping[str, str]) -> dict[str, Any]:
+    """A row of metrics.csv as it was before it became text."""
+    found: dict[str, Any] = {name: float(text) if text else None for name, text in row.items() if name not in _TEXT}
+    whole = {name: int(row[name]) for name in ("epoch", "replica")}
+    return {**found, **whole, "phase": row["phase"]}
+
+
+_TEXT = ("epoch", "phase", "replica")

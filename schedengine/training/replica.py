@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedengine.errors import CheckpointError
+from schedengine.errors import CheckpointError, SchedEngineError
 from schedengine.soups.fork import Fork
 from schedengine.training.compute import cpu_threads
 from schedengine.training.evaluate import Evaluation
@@ -14,6 +15,7 @@ from schedengine.training.line import Line, Watch
 from schedengine.training.run import ForkFolder, RunFolder
 from schedengine.training.scores import Scores, to_plain
 from schedengine.training.session import Session
+from schedengine.weights import norms_of
 from schedengine.zoo.seeds import derive
 from schedengine.zoo.weights import save_weights
 
@@ -45,7 +47,13 @@ def train_replica_of(run: str, title: str, number: int) -> None:
     Args:
         run: path of the run's folder.
         title: of the fork.
+
+    Raises:
+        SchedEngineError: the folder is not on this machine.
     """
+    if not Path(run, "run.json").exists():
+        where = "has to be on a disk that all machines of the cluster see, under the same path"
+        raise SchedEngineError(f"{run}: not there on {platform.node()}; the run's folder {where}")
     folder = RunFolder.open(Path(run))
     session = Session.of(folder.settings, folder.schedule)
     fork = next(fork for fork in session.scheduler.walk.forks if fork.title == title)
@@ -99,10 +107,18 @@ class _ReplicaLine(Line):
 
     def _ended(self, epoch: int, evaluation: Evaluation | None) -> Mapping[str, Any]:
         if epoch + 1 == self._fork.stop_of(self._number):
-            self._scores = {"validation": evaluation, "test": self.session.evaluate("test")}
+            self._scores = self._measured()
             path = self._folder.weights(f"replica-{self._number}")
             save_weights(self.session.model, path, self.session.notes())
         return super()._ended(epoch, evaluation)
+
+    def _measured(self) -> Scores:
+        """With batch norms estimated as those of the average are, which would gain by these alone otherwise."""
+        session, batches = self.session, self._fork.batches
+        with session.aside():
+            if batches != 0 and norms_of(session.model):
+                session.recalibrate_(batches)
+            return {"validation": session.evaluate("validation"), "test": session.evaluate("test")}
 
     def _state(self) -> dict[str, Any]:
         return {"scores": to_plain(self._scores)}

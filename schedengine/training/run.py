@@ -87,9 +87,12 @@ class RunFolder:
             raise CheckpointError(f"{path}: holds no run to resume; start one without --resume") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path / 'run.json'}: damaged: {error}") from error
-        for leftover in path.glob(".*.tmp"):  # what a killed process was writing
-            leftover.unlink(missing_ok=True)
         return cls(path, Settings.from_plain(settings))
+
+    def tidy(self) -> None:
+        """Remove what a killed process was writing; nobody else may be at it."""
+        for leftover in (*self.path.glob(".*.tmp"), *self.path.glob("soups/*/.*.tmp")):
+            leftover.unlink(missing_ok=True)
 
     @property
     def schedule(self) -> Path:
@@ -171,4 +174,4 @@ class ForkFolder:
 
 def _surroundings() -> dict[str, Any]:
     versions = {"schedengine": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
-    return {"versions": versions, "machine": platform.machine(), "threads": torch.get_num_threads()}
+    return {"versions": versions, "machine": platform.machine()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -143,8 +144,24 @@ class Session:
             return None
         return evaluate(self.network, _loader(self.data, split, self.settings), self.compute)
 
-    def recalibrate_(self, batches: int) -> None:
-        """Give the model batch-norm statistics of so many training batches, augmented as it is trained."""
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Measure within the block: what training draws, and buffers, are as before after it."""
+        gpus = [self.compute.device] if self.compute.device.type == "cuda" else []  # by default: all that exist
+        kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        with torch.random.fork_rng(gpus):
+            try:
+                yield
+            finally:
+                for name, buffer in self.model.named_buffers():
+                    buffer.copy_(kept[name])
+
+    def recalibrate_(self, batches: int | None) -> None:
+        """Give the model batch-norm statistics of training batches, augmented as it is trained.
+
+        Args:
+            batches: so many; None for one pass.
+        """
         loader = _train_loader(self.data, self.settings)
         with self.compute.autocast():  # not compiled: every change of a mode or a momentum would compile anew
             recalibrate_(self.model, (images for images, _ in islice(self.compute.batches(loader), batches)))
@@ -156,13 +173,6 @@ class Session:
     def sparsity(self, counts: list[Count]) -> float:
         """Fraction of the weights selected by pruners that is 0; without a pruner, of all Conv and Linear weights."""
         return share_of_zeros(counts, self.selected or None)
-
-    @property
-    def trainings(self) -> int:
-        """Epochs that are trained in the run, those of every replica counted."""
-        forks = self.scheduler.walk.forks
-        own = self.epochs - sum(fork.stop - fork.start for fork in forks)
-        return own + sum(fork.stop_of(number) - fork.start for fork in forks for number in range(fork.replicas))
 
     def phase(self, epoch: int) -> str:
         """The phase that an epoch lies in, the innermost; empty without phases."""
@@ -191,8 +201,8 @@ class Session:
         trace = self.scheduler.trace
         if trace is None or not any(isinstance(policy.schedule, Retraining) for policy in policies):
             return ""
-        first = self.dense_until() or 0
-        own = [f"{first} epochs of this run"] if first else []
+        first = self.scheduler.dense_steps / updates_per_epoch(self.loader, self.settings.accumulate)
+        own = [f"{first:g} epoch{'s' * (first != 1)} of this run"] if first else []
         if trace.epochs > first:
             noted = self.settings.weights is not None and trace_of(self.settings.weights) is not None
             source = "the header of the weights" if noted else "the schedule"

@@ -20,8 +20,10 @@ class SoupScores:
         epoch: the last one of the phase, from 0.
         chosen: the candidates that were averaged, from 0.
         sparsity: of the average: fraction of the weights selected by pruners that is 0.
-        candidates: what each replica scores as it was trained, with its own batch-norm statistics; one at least.
-        soup: what the average scores, with the statistics that it was given.
+        candidates: what each replica scores; one at least. Its batch-norm statistics are estimated as the average's
+            are, unless the phase says ``recalibrate: none``.
+        soup: what the average scores.
+        is_repruned: whether each replica cut by itself, and the average was cut back (``masks: reprune``).
     """
 
     title: str
@@ -31,6 +33,7 @@ class SoupScores:
     sparsity: float
     candidates: tuple[Scores, ...]
     soup: Scores
+    is_repruned: bool = False
 
     def mean(self, split: str) -> float | None:
         """The candidates' mean top-1 (per cent) on a split, those that were not chosen too; None where not measured."""
@@ -60,6 +63,7 @@ class SoupScores:
             "sparsity": self.sparsity,
             "candidates": [to_plain(one) for one in self.candidates],
             "soup": to_plain(self.soup),
+            "is_repruned": self.is_repruned,
         }
 
     @classmethod

@@ -12,6 +12,7 @@ from schedengine.training.best import BestWeights
 from schedengine.training.compute import cpu_threads
 from schedengine.training.cuts import CutWatch
 from schedengine.training.evaluate import Evaluation
+from schedengine.training.journal import Journal, numbered
 from schedengine.training.line import Line, Watch, per_parameter
 from schedengine.training.loop import updates_per_epoch
 from schedengine.training.replica import end_of, parent_of, train_replica, train_replica_of
@@ -58,7 +59,7 @@ class _Run(Line):
         self._restore()
         scheduler = self.session.scheduler
         for watch in self.watches:
-            watch.begin(scheduler.trained_epochs, self.session.trainings, self._steps)
+            watch.begin(scheduler.trained_epochs, scheduler.all_epochs, self._steps)
         for epoch in scheduler.epochs():
             fork = scheduler.walk.at(epoch)
             if fork is None:
@@ -73,6 +74,7 @@ class _Run(Line):
 
     def _restore(self) -> None:
         """Go back to where the run was."""
+        self.folder.tidy()
         state = self.journal.load()
         if state is None:
             if self.dense_until == 0 and self.session.settings.weights is not None:
@@ -136,18 +138,22 @@ class _Run(Line):
         folder.parent.save({**done, **self._state(), **session.state_dict()})
 
     def _train_replicas(self, fork: Fork, folder: ForkFolder) -> None:
-        numbers, told = range(fork.replicas), 0
+        numbers = range(fork.replicas)
+        told = [0] * fork.replicas
 
-        def notice() -> None:
-            """Let a progress bar know of epochs that were trained elsewhere, or before."""
-            nonlocal told
-            done = sum(len(folder.replica(number).metrics.rows()) for number in numbers)
-            for _ in range(self._steps * (done - told)):
-                for watch in self.watches:
-                    watch.step()
-            told = max(told, done)
+        def notice(*, tell: bool = True) -> None:
+            """Let those who look on know of epochs that were trained elsewhere, or before."""
+            for number in numbers:
+                rows = folder.replica(number).metrics.rows()
+                for row in rows[told[number] :]:
+                    for watch in self.watches:
+                        for _ in range(self._steps):
+                            watch.step()
+                        if tell:
+                            watch.end(numbered(row))
+                told[number] = max(told[number], len(rows))
 
-        notice()
+        notice(tell=False)
         if self.elsewhere.is_here:
             for number in numbers:
                 train_replica(self.session, fork, folder, number, self.watches)
@@ -167,6 +173,7 @@ class _Run(Line):
         session.load_state_dict(state)
         self.cuts.start(None)
         session.scheduler.pour_(candidates)
+        effect = self.cuts.poured(last)
         evaluation, counts = session.evaluate("validation"), session.counts()
         self._evaluated(last, evaluation, counts)
         row = self.row(last, evaluation, counts, time.perf_counter() - start) | {"replica": "soup"}
@@ -174,19 +181,20 @@ class _Run(Line):
         self.soups.append(self._soup(fork, scores, soup, float(row["sparsity"])))
         save_weights(session.model, folder.weights("soup"), session.notes())
         session.scheduler.end_phase(evaluation.metrics() if evaluation else {})
-        row |= self._ended(last, evaluation)
+        row |= {**effect, **self._ended(last, evaluation)}
         self._record(fork, folder, row, counts)
         self.journal.save({"epochs_done": fork.stop, **self._state(), **session.state_dict()})
         self.tell(row)
 
     def _soup(self, fork: Fork, candidates: Iterable[Scores], soup: Scores, sparsity: float) -> SoupScores:
         chosen = tuple(self.session.scheduler.walk.chosen or ())
-        return SoupScores(fork.title, fork.phase, fork.stop - 1, chosen, sparsity, tuple(candidates), soup)
+        is_repruned = fork.masks == "reprune"
+        return SoupScores(fork.title, fork.phase, fork.stop - 1, chosen, sparsity, tuple(candidates), soup, is_repruned)
 
     def _record(self, fork: Fork, folder: ForkFolder, row: Mapping[str, Any], counts: list[Count]) -> None:
         """The rows of all replicas, the cut before them in the first, then that of their average."""
         last, replicas = fork.stop - 1, [folder.replica(number) for number in range(fork.replicas)]
-        rows: list[Mapping[str, Any]] = [one for replica in replicas for one in replica.metrics.rows()]
+        rows: list[Mapping[str, Any]] = [one for replica in replicas for one in _epochs(replica)]
         rows[0] = {**rows[0], **parent_of(folder)["effect"]}
         first = [one for one in replicas[0].sparsity.rows() if int(one["epoch"]) < last]
         self.journal.record([*rows, row], [*first, *per_parameter(last, counts)])
@@ -213,6 +221,11 @@ class _Run(Line):
 
     def _scores(self) -> Scores:
         return {"validation": self.session.evaluate("validation"), "test": self.session.evaluate("test")}
+
+
+def _epochs(replica: Journal) -> Iterable[dict[str, str]]:
+    """Its rows, one an epoch; a cluster may have run it again while a machine that it lost was still at it."""
+    return {row["epoch"]: row for row in replica.metrics.rows()}.values()
 
 
 def _before_forks(session: Session) -> int | None:

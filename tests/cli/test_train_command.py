@@ -158,3 +158,16 @@ def test_without_tensorboard_its_extra_is_named(run: Run, monkeypatch: pytest.Mo
     code, _, errors = run("--schedule", "s.yaml", *FAKE, "--epochs", 2, "--tensorboard")
     assert code == 1 and "pip install 'schedengine[tensorboard]'" in errors
     assert not Path("run").exists()
+
+
+def test_jobs_without_replicas_are_pointless_and_take_no_threads_away(run: Run) -> None:
+    code, _, errors = run("--schedule", "s.yaml", *FAKE, "--epochs", 2, "--jobs", 2)
+    assert code == 0 and "note: --jobs and --ray have no effect: no phase of the schedule has replicas" in errors
+    assert json.loads(Path("run/run.json").read_text())["settings"]["threads"] == torch.get_num_threads()
+
+
+def test_a_cluster_that_does_not_answer_is_missed_before_anything_is_trained(run: Run) -> None:
+    pytest.importorskip("ray")
+    code, _, errors = run("--schedule", "s.yaml", *FAKE, "--epochs", 2, "--ray", "127.0.0.1:1")
+    assert code == 1 and "--ray 127.0.0.1:1: no cluster answers there" in errors
+    assert not Path("run").exists()

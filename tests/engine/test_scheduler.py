@@ -283,7 +283,7 @@ def test_a_state_that_is_none_is_refused() -> None:
 
 def test_a_state_of_an_earlier_release_is_refused() -> None:
     scheduler = one_pruner(HALF, {"at": "start"}).bind(small_model(), epochs=1)
-    with pytest.raises(CheckpointError, match="has version 1; this release reads 5"):
+    with pytest.raises(CheckpointError, match="has version 1; this release reads 6"):
         scheduler.load_state_dict({"version": 1})
 
 

@@ -115,3 +115,11 @@ def test_what_goes_with_replicas_is_refused_without() -> None:
 def test_a_phase_with_replicas_reads_back_as_it_was() -> None:
     schedule = load(phase=", vary: {lr: [0.5x, 1x, 2x], epochs: [2, 3, 4]}, soup: {greedy: loss}, recalibrate: none")
     assert load_schedule(dump(schedule)) == schedule
+
+
+def test_replicas_that_nothing_tells_apart_are_refused() -> None:
+    phase = "{name: cycle, epochs: 2, replicas: 2, vary: {seed: [7, 7]VARY}}"
+    text = f"version: 2\nphases: [{phase}]\npolicies: []\n"
+    with pytest.raises(ScheduleError, match="gives replicas 0 and 1 the same seed, and nothing else parts them"):
+        load_schedule(text.replace("VARY", ""))
+    load_schedule(text.replace("VARY", ", lr: [1x, 2x]"))

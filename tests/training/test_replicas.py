@@ -192,3 +192,32 @@ def test_phases_of_every_kind_go_through(start: Start, text: str) -> None:
     result = train(folder, session)
     assert len(result.soups) == (1 if text is REPRUNE else 2)
     assert result.pruned[0].achieved == pytest.approx(result.pruned[0].target, abs=0.02)
+
+
+DENSE_SOUP = """
+version: 2
+phases: [{name: dense, epochs: 2, replicas: 2, recalibrate: noneVARY}, {name: calm, epochs: 2}, {name: cycle, epochs: 1}]
+pruners: {imp: {sparsity: 0.5}}
+lr_schedulers: {lr: {class: linear, from: 0.04, to: 0.0}, again: {class: LLR}}
+policies:
+  - {lr_scheduler: lr, during: [dense, calm]}
+  - {pruner: imp, at: cycle}
+  - {lr_scheduler: again, during: cycle}
+"""
+
+
+@pytest.mark.parametrize("vary", ["", ", vary: {epochs: [2, 1]}", ", vary: {lr: [1x, 2x]}", ", vary: {lr: [2x, 4x]}"])
+def test_the_trace_of_a_dense_phase_with_replicas_is_that_of_one_at_the_usual_rate(start: Start, vary: str) -> None:
+    _, session = start(DENSE_SOUP.replace("VARY", vary), batch_size=512)
+    train(_, session)
+    trace, steps = session.scheduler.trace, len(session.loader)
+    assert trace is not None and len(trace) == 4 * steps
+    plain = [0.04 * (1 - step / (2 * steps)) for step in range(2 * steps)]
+    assert list(trace.rates) == pytest.approx([*plain, *plain])
+
+
+def test_one_replica_scores_what_the_average_of_it_scores(start: Start) -> None:
+    """Batch norms are estimated anew for both, so that the average is not credited with it."""
+    folder, session = start(soup().replace("replicas: 2", "replicas: 1"))
+    only = train(folder, session).soups[0]
+    assert only.candidates == (only.soup,)

@@ -113,6 +113,8 @@ def test_a_schedule_given_again_must_have_the_same_text(create: Callable[[], Run
 
 def test_what_a_killed_process_was_writing_is_removed(create: Callable[[], RunFolder]) -> None:
     folder = create()
-    (folder.path / ".checkpoint.pt.123.tmp").write_bytes(b"half")
-    RunFolder.open(folder.path)
-    assert not list(folder.path.glob(".*"))
+    (folder.path / "soups" / "cycle-1").mkdir(parents=True)
+    for leftover in (".checkpoint.pt.123.tmp", "soups/cycle-1/.replica-0.safetensors.123.tmp"):
+        (folder.path / leftover).write_bytes(b"half")
+    RunFolder.open(folder.path).tidy()
+    assert not list(folder.path.rglob(".*"))
