@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/schedengine train --schedule schedules/digits/agp.yaml --model digits_cnn --data digits --seed 0 --out $(RUN)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8
 
 check: lint types test
 
