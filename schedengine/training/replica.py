@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedengine.errors import CheckpointError, SchedEngineError
+from schedengine.errors import CheckpointError, SchedEngineError, ScheduleWarning
 from schedengine.soups.fork import Fork
 from schedengine.training.compute import cpu_threads
 from schedengine.training.evaluate import Evaluation
@@ -55,7 +56,9 @@ def train_replica_of(run: str, title: str, number: int) -> None:
         where = "has to be on a disk that all machines of the cluster see, under the same path"
         raise SchedEngineError(f"{run}: not there on {platform.node()}; the run's folder {where}")
     folder = RunFolder.open(Path(run))
-    session = Session.of(folder.settings, folder.schedule)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScheduleWarning)  # told once, by the run
+        session = Session.of(folder.settings, folder.schedule)
     fork = next(fork for fork in session.scheduler.walk.forks if fork.title == title)
     with cpu_threads(folder.settings.threads):
         train_replica(session, fork, folder.forked(title), number)
