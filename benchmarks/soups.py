@@ -59,7 +59,7 @@ from schedengine.analysis.soups import (
     measure_together,
     walk_lines,
 )
-from schedengine.analysis.soups.calibration import Calibration, training_images
+from schedengine.analysis.soups.calibration import Calibration
 from schedengine.analysis.soups.corruption import measure_corrupted
 from schedengine.export.pruned import load_
 from schedengine.reports.canvas import GREY, grid, look, save, style
@@ -67,6 +67,7 @@ from schedengine.schedule.document import Phase
 from schedengine.soups.recipes import Greedy
 from schedengine.training.compute import Compute
 from schedengine.training.evaluate import evaluate
+from schedengine.training.session import training_images
 from schedengine.training.settings import Amp
 from schedengine.training.soup_report import SoupScores
 from schedengine.zoo.data import Data, load_data

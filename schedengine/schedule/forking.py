@@ -190,11 +190,6 @@ def _all(phases: tuple[Phase, ...] | list[Phase]) -> Iterator[Phase]:
         yield from _all(phase.phases)
 
 
-def phases_with_replicas(phases: tuple[Phase, ...]) -> list[str]:
-    """Their names."""
-    return [phase.name for phase in _all(phases) if phase.replicas is not None]
-
-
 def check_replicas(schedule: Schedule) -> list[Problem]:
     """What the phases tell; nothing without phases."""
     return Forking(Course(schedule, Timeline.of(schedule))).problems() if schedule.phases else []

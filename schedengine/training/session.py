@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from schedengine.lr.trace import NOTE
 from schedengine.policies.learning import LearningPolicy
 from schedengine.policies.lr import LRPolicy
 from schedengine.policies.pruning import PruningPolicy
+from schedengine.policies.recalibration import recalibrate_from_
 from schedengine.progress import Moment
 from schedengine.schedule.bind import bind
 from schedengine.schedule.budget import rescale
@@ -36,7 +36,6 @@ from schedengine.training.settings import Algorithm, Settings
 from schedengine.training.sparsity import Count, count_zeros, prunable, share_of_zeros
 from schedengine.training.trace import trace_of
 from schedengine.training.trial import check_fits
-from schedengine.weights import recalibrate_
 from schedengine.zoo.data import Data, load_data
 from schedengine.zoo.factory import import_plugins
 from schedengine.zoo.loader import Loader
@@ -157,14 +156,12 @@ class Session:
                     buffer.copy_(kept[name])
 
     def recalibrate_(self, batches: int | None) -> None:
-        """Give the model batch-norm statistics of training batches, augmented as it is trained.
+        """Give the model batch-norm statistics of training batches, as averages of replicas get theirs.
 
         Args:
             batches: so many; None for one pass.
         """
-        loader = _train_loader(self.data, self.settings)
-        with self.compute.autocast():  # not compiled: every change of a mode or a momentum would compile anew
-            recalibrate_(self.model, (images for images, _ in islice(self.compute.batches(loader), batches)))
+        recalibrate_from_(self.model, _train_loader(self.data, self.settings), batches)
 
     def counts(self) -> list[Count]:
         """Zeros of every weight that pruners selected, or could have."""
@@ -286,13 +283,19 @@ def _loader(data: Data, split: SplitName, settings: Settings) -> Loader:
 
 
 def _train_loader(data: Data, settings: Settings) -> Loader:
-    images, batch = len(data.train), settings.batch_size
+    batch, seed, workers = settings.batch_size, settings.seed, settings.workers
+    return training_images(data, batch_size=batch, seed=seed, workers=workers, augment=settings.augment)
+
+
+def training_images(data: Data, *, batch_size: int, seed: int, workers: int, augment: bool) -> Loader:
+    """The training images as a run has them; before ``set_epoch`` is called, those of its first epoch."""
+    images = len(data.train)
     return data.loader(
         "train",
-        batch_size=batch,
+        batch_size=batch_size,
         shuffle=True,
-        augment=settings.augment,
-        drop_last=images > batch and images % batch == 1,  # batch normalisation cannot take a single image
-        seed=settings.seed,
-        workers=settings.workers,
+        augment=augment,
+        drop_last=images > batch_size and images % batch_size == 1,  # batch normalisation cannot take a single image
+        seed=seed,
+        workers=workers,
     )

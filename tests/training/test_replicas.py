@@ -196,7 +196,10 @@ def test_phases_of_every_kind_go_through(start: Start, text: str) -> None:
 
 DENSE_SOUP = """
 version: 2
-phases: [{name: dense, epochs: 2, replicas: 2, recalibrate: noneVARY}, {name: calm, epochs: 2}, {name: cycle, epochs: 1}]
+phases:
+  - {name: dense, epochs: 2, replicas: 2, recalibrate: noneVARY}
+  - {name: calm, epochs: 2}
+  - {name: cycle, epochs: 1}
 pruners: {imp: {sparsity: 0.5}}
 lr_schedulers: {lr: {class: linear, from: 0.04, to: 0.0}, again: {class: LLR}}
 policies:

@@ -9,7 +9,6 @@ from torch import nn
 from schedengine.errors import SchedEngineError
 from schedengine.training.compute import Compute
 from schedengine.weights import norms_of, recalibrate_
-from schedengine.zoo.data import Data
 from schedengine.zoo.loader import Loader
 
 
@@ -37,17 +36,3 @@ class Calibration:
         if norms_of(network):
             self._loader.set_epoch(0)
             recalibrate_(network, (images for images, _ in islice(self._compute.batches(self._loader), self.batches)))
-
-
-def training_images(data: Data, *, batch_size: int, seed: int, workers: int, augment: bool) -> Loader:
-    """The training images as the first epoch of a run has them."""
-    images = len(data.train)
-    return data.loader(
-        "train",
-        batch_size=batch_size,
-        shuffle=True,
-        augment=augment,
-        drop_last=images > batch_size and images % batch_size == 1,  # a single image has no variance
-        seed=seed,
-        workers=workers,
-    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from schedengine.analysis.soups.alike import check_architectures, check_masks
-from schedengine.analysis.soups.calibration import Calibration, training_images
+from schedengine.analysis.soups.calibration import Calibration
 from schedengine.analysis.soups.members import Members, find_members
 from schedengine.analysis.soups.request import Request
 from schedengine.analysis.soups.settled import NAMES, Settled, settle
@@ -16,7 +16,7 @@ from schedengine.errors import ModelError, SchedEngineError
 from schedengine.export.pruned import load_
 from schedengine.training.compute import Compute
 from schedengine.training.evaluate import Evaluation, evaluate
-from schedengine.training.session import build
+from schedengine.training.session import build, training_images
 from schedengine.training.trial import check_fits
 from schedengine.weights import norms_of
 from schedengine.zoo.data import Data, load_data
