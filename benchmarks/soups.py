@@ -1,6 +1,6 @@
 """The evidence of docs/recipes.md for averaged replicas: schedules/soups/ at two sparsities, beside what costs as much.
 
-    python benchmarks/soups.py run --data imagefolder:PATH [--runs DIR] [--only imp,sms_imp] [--epochs 3] [--collect]
+    python benchmarks/soups.py run --data imagefolder:PATH [--runs DIR] [--only imp,sms_imp_3] [--epochs 3] [--collect]
     python benchmarks/soups.py tables
     python benchmarks/soups.py figure [--out docs/figures]
 
@@ -604,11 +604,11 @@ def train(arguments: argparse.Namespace) -> None:
     arguments.runs = arguments.runs.resolve()
     folder, every = _folder(arguments), list(jobs(arguments))
     is_usual = arguments.epochs == EPOCHS and arguments.images == 1000
-    out = RESULTS if is_usual else folder / "results"
-    names = {job.says["method"] for job in every}
+    out = arguments.results or (RESULTS if is_usual else folder / "results")
+    names = {name for job in every for name in _names(job)}
     if unknown := set(arguments.only or ()) - names:
         raise SystemExit(f"no such method: {', '.join(sorted(unknown))}; there are {', '.join(sorted(names))}")
-    wanted = [job for job in every if not arguments.only or job.says["method"] in (*arguments.only, "dense")]
+    wanted = [job for job in every if not arguments.only or {"dense", *arguments.only} & _names(job)]
     print(f"{len(wanted)} runs, {sum(map(cost, wanted)):,} epochs at the usual length")
     for job in wanted if not arguments.collect else ():
         if not is_ready(job):
@@ -620,6 +620,11 @@ def train(arguments: argparse.Namespace) -> None:
     found = collect(every, folder, out)
     done = len(found["runs"]) if found else 0
     print(f"{done} of {len(every)} runs finished\n{tables(found) if done else ''}")
+
+
+def _names(job: Job) -> set[str]:
+    """What ``--only`` may call it."""
+    return {job.says["method"], f"{job.says['method']}_{job.says['m']}"}
 
 
 def _keep(job: Job, folder: Path) -> None:
@@ -640,11 +645,12 @@ def main() -> None:
     showing = commands.add_parser("tables", help="print the tables")
     drawing = commands.add_parser("figure", help="draw them")
     drawing.add_argument("--out", type=Path, default=HERE.parent / "docs" / "figures")
-    for command in (showing, drawing):
-        command.add_argument("--results", type=Path, default=RESULTS, help="other ones, as of --epochs")
+    for command in (running, showing, drawing):
+        default = None if command is running else RESULTS
+        command.add_argument("--results", type=Path, default=default, help="folder of other tables, as of --epochs")
     running.add_argument("--data", required=True, help="imagefolder:PATH")
     running.add_argument("--runs", type=Path, default=Path("runs/soups"), help="where the run folders go")
-    running.add_argument("--only", type=lambda text: text.split(","), help="methods, with commas between them")
+    running.add_argument("--only", type=lambda text: text.split(","), help="imp,sms_imp_3: methods, or with their m")
     running.add_argument("--epochs", type=int, default=EPOCHS, help="of a cycle; others stay with their run folders")
     running.add_argument("--images", type=int, default=1000, help="of each class; likewise")
     running.add_argument("--collect", action="store_true", help="only collect what is finished")

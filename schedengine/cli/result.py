@@ -95,9 +95,7 @@ def _cut_notes(result: Report, with_batch_norms: bool) -> list[str]:
     if len(result.cuts) > MOST_CUTS:
         notes.append(f"{MOST_CUTS} of {len(result.cuts)} epochs with cuts; all of them are in metrics.csv")
     if any(one.is_repruned for one in result.soups):
-        notes.append(
-            "cuts that replicas make each for itself (masks: reprune), and that of their average, are not shown"
-        )
+        notes.append("cuts of each replica (masks: reprune) are in metrics.csv; that of their average is not measured")
     if result.dense_training:
         notes.append(f"learning rates of the retraining are made from a dense training of {result.dense_training}")
     if any(one.after is None for one in result.cuts):

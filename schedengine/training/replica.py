@@ -11,6 +11,7 @@ from typing import Any
 from schedengine.errors import CheckpointError, SchedEngineError, ScheduleWarning
 from schedengine.soups.fork import Fork
 from schedengine.training.compute import cpu_threads
+from schedengine.training.cuts import CutWatch
 from schedengine.training.evaluate import Evaluation
 from schedengine.training.line import Line, Watch
 from schedengine.training.run import ForkFolder, RunFolder
@@ -30,14 +31,16 @@ def train_replica(session: Session, fork: Fork, folder: ForkFolder, number: int,
         number: from 0.
     """
     journal = folder.replica(number)
-    state = journal.load()
+    state: Mapping[str, Any] | None = journal.load()
     if state is None:
-        session.load_state_dict(parent_of(folder))
+        state = parent_of(folder)
+        session.load_state_dict(state)
         session.scheduler.walk.alone_(number)
     else:
         session.load_state_dict(state)
         session.scheduler.walk.only = number
     line = _ReplicaLine(session, fork, folder, number, watches)
+    line.cuts.load_state_dict(state["cuts"])
     for epoch in () if session.scheduler.walk.candidates else session.scheduler.epochs():
         line.epoch(epoch)
 
@@ -92,6 +95,7 @@ class _ReplicaLine(Line):
     def __init__(self, session: Session, fork: Fork, folder: ForkFolder, number: int, watches: Iterable[Watch]) -> None:
         super().__init__(session, folder.replica(number), watches)
         self.replica = number
+        self.cuts = CutWatch(session)
         self._fork, self._folder = fork, folder
         self._scores: Scores | None = None
 
@@ -108,12 +112,16 @@ class _ReplicaLine(Line):
         assert self.replica is not None
         return self.replica
 
+    def _begun(self, epoch: int) -> None:
+        self.cuts.begun(epoch)
+
     def _ended(self, epoch: int, evaluation: Evaluation | None) -> Mapping[str, Any]:
+        effect = self.cuts.ended(epoch, evaluation)
         if epoch + 1 == self._fork.stop_of(self._number):
             self._scores = self._measured()
             path = self._folder.weights(f"replica-{self._number}")
             save_weights(self.session.model, path, self.session.notes())
-        return super()._ended(epoch, evaluation)
+        return {} if effect is None else effect.columns()
 
     def _measured(self) -> Scores:
         """With batch norms estimated as those of the average are, which would gain by these alone otherwise."""
@@ -124,4 +132,4 @@ class _ReplicaLine(Line):
             return {"validation": session.evaluate("validation"), "test": session.evaluate("test")}
 
     def _state(self) -> dict[str, Any]:
-        return {"scores": to_plain(self._scores)}
+        return {"scores": to_plain(self._scores), "cuts": self.cuts.state_dict()}

@@ -61,7 +61,7 @@ class Report:
         before_note: which of the two.
         after: the final model by split.
         best: the best epoch at the final sparsity.
-        cuts: what they did, the last one of each epoch; without those that replicas made each for itself.
+        cuts: what they did, the last one of each epoch; those of single replicas are in metrics.csv only.
         dense_training: what retraining rates were made from; empty where none were.
         thinned: what was removed from the network.
         soups: averages of replicas, and these.

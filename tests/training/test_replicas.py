@@ -66,9 +66,13 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def rows(folder: RunFolder) -> list[tuple[str, str]]:
+def metrics(folder: RunFolder) -> list[dict[str, str]]:
     with (folder.path / "metrics.csv").open() as file:
-        return [(row["epoch"], row["replica"]) for row in csv.DictReader(file)]
+        return list(csv.DictReader(file))
+
+
+def rows(folder: RunFolder) -> list[tuple[str, str]]:
+    return [(row["epoch"], row["replica"]) for row in metrics(folder)]
 
 
 def again(folder: RunFolder, **options: Any) -> Report:
@@ -192,6 +196,15 @@ def test_phases_of_every_kind_go_through(start: Start, text: str) -> None:
     result = train(folder, session)
     assert len(result.soups) == (1 if text is REPRUNE else 2)
     assert result.pruned[0].achieved == pytest.approx(result.pruned[0].target, abs=0.02)
+
+
+def test_replicas_that_cut_each_for_itself_measure_what_their_cuts_did(start: Start) -> None:
+    folder, session = start(REPRUNE, lr=0.01)
+    train(folder, session)
+    first, *own = [row for row in metrics(folder) if row["replica"] in "01" and row["distance_to_pruned"]]
+    assert [(row["replica"], row["epoch"]) for row in (first, *own)] == [("0", "0"), ("0", "1"), ("1", "1")]
+    assert [row["cut_before"] for row in own] == [row["top1"] for row in metrics(folder) if row["epoch"] == "0"]
+    assert all(row["cut_after"] for row in own)
 
 
 DENSE_SOUP = """

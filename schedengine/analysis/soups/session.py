@@ -74,9 +74,10 @@ def cook(request: Request, *, with_lines: bool = False) -> Soup:
     Raises:
         SchedEngineError: whatever does not exist, does not fit together, or cannot be averaged.
 
-    Example:
-        >>> soup = cook(Request((Path("runs/sms/soups/cycle-3"),)))  # doctest: +SKIP
-        >>> soup.table[["network", "test_top1", "sparsity"]]  # doctest: +SKIP
+    Example, of a finished run::
+
+        soup = cook(Request((Path("runs/sms/soups/cycle-3"),)))
+        soup.table[["network", "test_top1", "sparsity"]]
     """
     opened = open_members(request)
     pairs = measure_distances(opened.networks, opened.parent)
