@@ -200,16 +200,22 @@ def held_and_not_cut(outlook: Outlook) -> Doubts:
             yield f"policies[{number}]", f"holds weights of {names} back, which removes none, and no pruner cuts them"
 
 
+_EARLY = {
+    "check_collapse": "looks before {} cuts at the same moment, and does not see what that cut does",
+    "recalibrate": "comes before {} cuts at the same moment: its statistics are not of what that cut leaves",
+}
+
+
 def looked_before_cut(outlook: Outlook) -> Doubts:
-    """Layers are looked at, and a pruner that stands later in the file cuts at the same moment."""
-    for number, policy, own in outlook.of_kind("check_collapse"):
+    """Layers are looked at, or statistics estimated, and a pruner that stands later in the file cuts then too."""
+    for number, policy, own in itertools.chain.from_iterable(map(outlook.of_kind, _EARLY)):
         if policy.at is None:
             continue
         looks = {(window.start.step(outlook.steps), window.is_end) for window in own.windows}
         for name, pruner in outlook.schedule.pruners.items():
             cuts = {(step, not opens) for step, opens, order, _ in outlook.instants(name, pruner) if order > number}
             if looks & cuts:
-                what = f"looks before {name!r} cuts at the same moment, and does not see what that cut does"
+                what = _EARLY[policy.kind].format(repr(name))
                 yield f"policies[{number}]", f"{what}; write this policy after the pruner's"
 
 

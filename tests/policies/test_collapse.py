@@ -186,11 +186,16 @@ def test_without_a_pruner_there_is_nothing_to_look_at() -> None:
         made.bind(model, epochs=1)
 
 
-def test_a_check_that_comes_before_its_cut_is_doubted() -> None:
-    document = written({"check_collapse": "warn", "at": 2}, CUT)
-    assert "looks before 'all' cuts at the same moment" in str(
-        check_schedule(dump(load_schedule(document)), small_model(), epochs=4)
-    )
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"check_collapse": "warn", "at": 2}, "looks before 'all' cuts at the same moment"),
+        ({"recalibrate": "all", "at": 2}, "comes before 'all' cuts at the same moment"),
+    ],
+)
+def test_what_comes_before_the_cut_that_it_is_about_is_doubted(policy: dict[str, Any], message: str) -> None:
+    document = written(policy, CUT)
+    assert message in str(check_schedule(dump(load_schedule(document)), small_model(), epochs=4))
 
 
 def test_the_plan_says_when_it_looks() -> None:
