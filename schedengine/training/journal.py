@@ -87,6 +87,17 @@ class Journal:
             log.cut_back(done)
         return state
 
+    def begun(self) -> dict[str, Any]:
+        """As ``load``, of what was begun for sure.
+
+        Raises:
+            CheckpointError: it was not, or see ``load``.
+        """
+        state = self.load()
+        if state is None:
+            raise CheckpointError(f"{self.path}: holds no checkpoint to go on from")
+        return state
+
     def _read(self, path: Path) -> dict[str, Any] | None:
         spare = previous(path)
         if not path.exists() and not spare.exists():
@@ -99,6 +110,32 @@ class Journal:
             if path.exists():
                 warnings.warn(f"{error}; going on from {spare.name}", EffectWarning, stacklevel=3)
             return load_checkpoint(spare)
+
+
+class ReplicaJournal(Journal):
+    """Of one replica. What all of them began with is not written again with each: the parent's checkpoint has it.
+
+    Args:
+        parent: where it is.
+    """
+
+    def __init__(self, path: Path, run: str, parent: Journal) -> None:
+        super().__init__(path, run)
+        self.parent = parent
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write the checkpoint of an epoch's end, without the parent."""
+        super().save(_with_parent(state, None))
+
+    def load(self) -> dict[str, Any] | None:
+        """As of a run; with the parent."""
+        state = super().load()
+        return None if state is None else _with_parent(state, self.parent.begun()["scheduler"]["walk"]["parent"])
+
+
+def _with_parent(state: Mapping[str, Any], parent: Mapping[str, Any] | None) -> dict[str, Any]:
+    scheduler = state["scheduler"]
+    return {**state, "scheduler": {**scheduler, "walk": {**scheduler["walk"], "parent": parent}}}
 
 
 def numbered(row: Mapping[str, str]) -> dict[str, Any]:

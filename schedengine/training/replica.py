@@ -33,7 +33,7 @@ def train_replica(session: Session, fork: Fork, folder: ForkFolder, number: int,
     journal = folder.replica(number)
     state: Mapping[str, Any] | None = journal.load()
     if state is None:
-        state = parent_of(folder)
+        state = folder.parent.begun()
         session.load_state_dict(state)
         session.scheduler.walk.alone_(number)
     else:
@@ -65,18 +65,6 @@ def train_replica_of(run: str, title: str, number: int) -> None:
     fork = next(fork for fork in session.scheduler.walk.forks if fork.title == title)
     with cpu_threads(folder.settings.threads):
         train_replica(session, fork, folder.forked(title), number)
-
-
-def parent_of(folder: ForkFolder) -> Mapping[str, Any]:
-    """The state that all replicas begin with.
-
-    Raises:
-        CheckpointError: it is not there.
-    """
-    state = folder.parent.load()
-    if state is None:
-        raise CheckpointError(f"{folder.path}: holds no checkpoint that replicas begin with")
-    return state
 
 
 def end_of(folder: ForkFolder, number: int) -> Mapping[str, Any]:

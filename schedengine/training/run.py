@@ -28,7 +28,7 @@ import torch
 
 from schedengine._version import __version__
 from schedengine.errors import CheckpointError, SchedEngineError
-from schedengine.training.journal import Journal
+from schedengine.training.journal import Journal, ReplicaJournal
 from schedengine.training.settings import Settings
 from schedengine.zoo.atomic import replacing
 from schedengine.zoo.splits import Data
@@ -157,9 +157,9 @@ class ForkFolder:
         """The checkpoint that all of them begin with; it has no rows."""
         return Journal(self.path, self.run)
 
-    def replica(self, number: int) -> Journal:
+    def replica(self, number: int) -> ReplicaJournal:
         """Rows and checkpoints of one of them."""
-        return Journal(self.path / f"replica-{number}", self.run)
+        return ReplicaJournal(self.path / f"replica-{number}", self.run, self.parent)
 
     def weights(self, name: str) -> Path:
         """Where weights stay: of ``replica-0``, ..., ``parent``, ``soup``."""

@@ -15,7 +15,7 @@ from schedengine.training.evaluate import Evaluation
 from schedengine.training.journal import Journal, numbered
 from schedengine.training.line import Line, Watch, per_parameter
 from schedengine.training.loop import updates_per_epoch
-from schedengine.training.replica import end_of, parent_of, train_replica, train_replica_of
+from schedengine.training.replica import end_of, train_replica, train_replica_of
 from schedengine.training.report import Report, report
 from schedengine.training.run import ForkFolder, RunFolder
 from schedengine.training.scores import Scores, from_plain, to_plain
@@ -195,7 +195,7 @@ class _Run(Line):
         """The rows of all replicas, the cut before them in the first, then that of their average."""
         last, replicas = fork.stop - 1, [folder.replica(number) for number in range(fork.replicas)]
         rows: list[Mapping[str, Any]] = [one for replica in replicas for one in _epochs(replica)]
-        rows[0] = {**rows[0], **parent_of(folder)["effect"]}
+        rows[0] = {**rows[0], **folder.parent.begun()["effect"]}
         first = [one for one in replicas[0].sparsity.rows() if int(one["epoch"]) < last]
         self.journal.record([*rows, row], [*first, *per_parameter(last, counts)])
 

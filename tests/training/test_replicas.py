@@ -14,6 +14,7 @@ import torch
 from schedengine.distributed.executors import Elsewhere
 from schedengine.errors import EffectWarning
 from schedengine.soups.average import average
+from schedengine.training.line import Line
 from schedengine.training.report import Report
 from schedengine.training.run import RunFolder
 from schedengine.training.session import Session
@@ -168,6 +169,7 @@ def test_replicas_elsewhere_give_the_same_weights_bit_for_bit_also_when_a_worker
     folder.path.rename(tmp_path / "here")
     (tmp_path / "dying.py").write_text(DYING.replace("FLAG", repr(str(tmp_path / "flag"))))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Line, "tell", Line.tell)  # the plugin is imported here too: it goes back after this test
     folder, session = start(text, threads=1, plugin=("dying",))
     with pytest.warns(EffectWarning, match="a process died"):
         train(folder, session, elsewhere=Elsewhere(jobs=2))
@@ -188,6 +190,28 @@ def test_a_run_that_is_killed_at_any_file_ends_the_same(start: Start, first: int
         assert same(whole, weights(folder)) and rows(folder) == noted
         if not was_killed:
             return
+
+
+class Dying:
+    """A watch that dies after the first epoch of the first replica."""
+
+    def begin(self, epoch: int, epochs: int, steps: int) -> None: ...
+
+    def step(self) -> None: ...
+
+    def end(self, row: Mapping[str, Any]) -> None:
+        if row["replica"] == 0:
+            raise Killed
+
+
+def test_a_checkpoint_of_a_replica_is_as_large_as_one_of_a_run(start: Start) -> None:
+    folder, session = start(soup())
+    with pytest.raises(Killed):
+        train(folder, session, Dying())
+    folders = ("", "replicas/cycle-1", "replicas/cycle-1/replica-0")
+    dense, parent, replica = ((folder.path / name / "checkpoint.pt").stat().st_size for name in folders)
+    assert replica < 1.2 * dense and parent > 1.8 * dense
+    again(folder)
 
 
 @pytest.mark.parametrize("text", [REPRUNE, DPF, THINNED], ids=["reprune", "dpf", "thinned"])
