@@ -1,7 +1,7 @@
 """Means of tensors by name, and of what optimizers remember.
 
-The mean is taken as the first plus the mean distance from it, in float64 on the CPU: equal values are their own mean,
-bit for bit in every dtype, and what is 0 everywhere stays 0.
+Taken in float64 on the CPU, as the first plus the mean distance from it. Equal values are their own mean, bit
+for bit in every dtype (infinite ones too, as in a causal mask), and what is 0 everywhere stays 0.
 """
 
 from __future__ import annotations
@@ -80,4 +80,5 @@ def _mean(values: Sequence[Tensor], name: str) -> Tensor:
     mean = start + distance
     if not first.is_floating_point() and not first.is_complex():
         mean = (mean + 0.5).floor()
-    return mean.to(first.dtype)
+    is_same = torch.stack([other == first for other in values]).all(0)
+    return torch.where(is_same, first, mean.to(first.dtype))

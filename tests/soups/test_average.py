@@ -20,6 +20,11 @@ def test_a_soup_of_identical_networks_is_that_network(count: int, dtype: torch.d
     assert torch.equal(average([{"w": values}] * count)["w"], values)
 
 
+def test_equal_values_that_arithmetic_would_change_are_their_own_mean() -> None:
+    for values in (torch.tensor([-torch.inf, 0.0, torch.inf]), torch.tensor([2**53 + 1])):
+        assert torch.equal(average([{"mask": values}] * 3)["mask"], values)
+
+
 def test_exact_zeros_survive() -> None:
     mask = torch.tensor([1.0, 0.0, 1.0, 0.0])
     found = average([{"w": torch.randn(4) * mask} for _ in range(3)])["w"]

@@ -38,7 +38,7 @@ def between(one: nn.Module, other: nn.Module, share: float) -> nn.Module:
     ends = tensors(other)
     for name, value in tensors(network).items():
         if value.is_floating_point() or value.is_complex():
-            value.copy_(torch.lerp(value, ends[name], share))
+            value.copy_(torch.where(value == ends[name], value, torch.lerp(value, ends[name], share)))  # also -inf
         elif share > 0.5:
             value.copy_(ends[name])
     return network
