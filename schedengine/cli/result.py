@@ -126,7 +126,7 @@ def _soup(one: SoupScores) -> dict[str, str]:
 
 
 def _gain(top1: float | None, other: float | None) -> str:
-    return "-" if top1 is None or other is None else f"{top1 - other:+.2f}"
+    return "-" if top1 is None or other is None else f"{round(top1 - other, 2) + 0.0:+.2f}"  # no "-0.00"
 
 
 def _soup_notes(soups: Sequence[SoupScores], folder: Path) -> list[str]:

@@ -141,6 +141,8 @@ def test_a_folder_of_replicas_gives_angles_from_their_parent(
     folder.mkdir(parents=True)
     for seed, name in enumerate(("replica-0", "replica-1", "parent")):
         write(folder / f"{name}.safetensors", seed)
+    assert "the phase is not finished, there is no soup.safetensors" in run(capsys, folder)[2]
+    write(folder / "soup.safetensors", 3)
     code, shown, _ = run(capsys, folder, "--recalibrate", 1)
     assert code == 0 and "replica-0, replica-1" in shown
     assert f"between their ways from {folder / 'parent.safetensors'}" in shown

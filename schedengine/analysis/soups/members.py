@@ -10,8 +10,11 @@ from typing import Any
 
 from schedengine.errors import SchedEngineError
 
+SOUP, ENSEMBLE = "soup", "ensemble"
+"""How tables call what is made of the members; no member is called so."""
 _WEIGHTS = "model.safetensors"
 _PARENT = "parent.safetensors"
+_SOUP = "soup.safetensors"
 _REPLICAS = "replica-*.safetensors"
 
 
@@ -80,6 +83,9 @@ def _found(path: Path) -> Iterator[tuple[Path, Mapping[str, Any] | None]]:
         yield path / _WEIGHTS, _settings(path)
     elif replicas := sorted(path.glob(_REPLICAS), key=_number):
         run = next((folder for folder in path.resolve().parents if (folder / "run.json").is_file()), None)
+        if run is not None and not (path / _SOUP).is_file():
+            what = f"the phase is not finished, there is no {_SOUP}; go on with the run (--resume)"
+            raise SchedEngineError(f"{path}: {what}, or name the replicas that there are one by one")
         for replica in replicas:
             yield replica, None if run is None else _settings(run)
     else:
@@ -120,11 +126,14 @@ def _parent(paths: Sequence[Path], members: Sequence[Member]) -> Path | None:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many as tell them apart; that all end in model.safetensors tells nothing."""
+    """The last part of each path, or as many as tell them apart and from what is made of them.
+
+    That all end in model.safetensors tells nothing.
+    """
     parts = [path.with_suffix("").absolute().parts for path in paths]
     parts = [part[:-1] if part[-1] == "model" else part for part in parts]
     for depth in range(1, max(map(len, parts)) + 1):
         names = [str(Path(*part[-depth:])) for part in parts]
-        if len(set(names)) == len(names):
+        if len({SOUP, ENSEMBLE, *names}) == len(names) + 2:
             return names
     return [str(path) for path in paths]

@@ -15,6 +15,7 @@ from schedengine.analysis.soups.calibration import Calibration
 from schedengine.analysis.soups.corruption import measure_corrupted
 from schedengine.analysis.soups.distances import measure_distances
 from schedengine.analysis.soups.line import barriers, walk_lines
+from schedengine.analysis.soups.members import ENSEMBLE, SOUP
 from schedengine.analysis.soups.opened import Opened, open_members
 from schedengine.analysis.soups.pot import Change, Pot
 from schedengine.analysis.soups.reprune import counts_of, cutter
@@ -107,38 +108,34 @@ def cook(request: Request, *, with_lines: bool = False) -> Soup:
     )
 
 
-_SOUP, _ENSEMBLE = "soup", "ensemble"
-"""How the table of corruptions calls them."""
-
-
 def _lines(opened: Opened, calibration: Calibration | None) -> pandas.DataFrame:
     finish: Change = calibration or (lambda network: None)
     return walk_lines(opened.networks, lambda network: opened.evaluate(network, "test"), finish=finish)
 
 
 def _corrupted(opened: Opened, soup: nn.Module) -> pandas.DataFrame:
-    networks, count = {**opened.networks, _SOUP: soup}, len(opened.networks)
-    return measure_corrupted(networks, count, _ENSEMBLE, opened.data, opened.settled.batch_size, opened.compute)
+    networks, count = {**opened.networks, SOUP: soup}, len(opened.networks)
+    return measure_corrupted(networks, count, ENSEMBLE, opened.data, opened.settled.batch_size, opened.compute)
 
 
 def _table(
     request: Request, opened: Opened, soup: nn.Module, chosen: Sequence[str], spoiled: pandas.DataFrame | None
 ) -> pandas.DataFrame:
     splits: list[SplitName] = ["test"] if opened.unvalidated else ["validation", "test"]
-    names, count = [*opened.networks, _SOUP, _ENSEMBLE], len(opened.networks)
+    names, count = [*opened.networks, SOUP, ENSEMBLE], len(opened.networks)
     found: dict[str, dict[str, Evaluation]] = {name: {} for name in names}
     for split in splits:
         networks = [*opened.networks.values(), soup]
         each, joint = measure_together(networks, count, opened.loader(split), opened.compute)
         for name, one in zip(names, [*each, joint], strict=True):
             found[name][split] = one
-    zeros = {name: counts_of(network) for name, network in {**opened.networks, _SOUP: soup}.items()}
-    zeros[_ENSEMBLE] = [one for name in opened.networks for one in zeros[name]]
+    zeros = {name: counts_of(network) for name, network in {**opened.networks, SOUP: soup}.items()}
+    zeros[ENSEMBLE] = [one for name in opened.networks for one in zeros[name]]
     means = {} if spoiled is None else spoiled.groupby("network")["top1"].mean().to_dict()
     cut_back = ", cut back" if request.reprune else ""
     titles = {
-        _SOUP: f"soup ({request.method}, {len(chosen)} of {count}{cut_back})",
-        _ENSEMBLE: f"prediction ensemble ({count} networks)",
+        SOUP: f"soup ({request.method}, {len(chosen)} of {count}{cut_back})",
+        ENSEMBLE: f"prediction ensemble ({count} networks)",
     }
     *members, mixed, joint_one = (
         Measured(titles.get(name, name), found[name], zeros[name], means.get(name, math.nan)) for name in names

@@ -47,5 +47,8 @@ def _validated(opened: Opened, metric: str) -> list[str]:
     settled = opened.settled
     said = [f"the best member is chosen by its {metric}"]
     if not settled.is_of_runs:
-        said.append(f"seed {settled.seed}, share {settled.validation:g}; not known whether all members held them out")
+        others = sum(one.get("seed", settled.seed) != settled.seed for one in opened.members.settings)
+        which = f"{others} of the {len(opened.networks)} members, whose runs have other seeds, trained on most of them"
+        unknown = "not known whether all members held them out"
+        said.append(f"seed {settled.seed}, share {settled.validation:g}; {which if others else unknown}")
     return said

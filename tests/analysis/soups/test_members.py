@@ -37,6 +37,15 @@ def test_replicas_come_by_number_and_have_the_settings_of_the_run_above(tmp_path
     assert found.parent == folder / "parent.safetensors" and found.settings[0]["model"] == "digits_cnn"
 
 
+def test_no_member_is_called_as_what_is_made_of_them(tmp_path: Path) -> None:
+    paths = [tmp_path / name / "ensemble.safetensors" for name in "ab"] + [tmp_path / "a" / "soup.safetensors"]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert [one.name for one in find_members(paths).members] == ["a/ensemble", "b/ensemble", "a/soup"]
+    assert find_members([paths[0], paths[2]]).members[1].name == "a/soup"
+
+
 def test_names_are_as_long_as_tells_them_apart(tmp_path: Path) -> None:
     found = find_members([run(tmp_path / "x" / "seed0"), run(tmp_path / "y" / "seed0")])
     assert [one.name for one in found.members] == ["x/seed0", "y/seed0"]
