@@ -134,15 +134,21 @@ class Vary:
     Args:
         seed: of the order of the data, augmentation and dropout, instead of the run's own; default: the first replica
             draws as the run does, each other one draws something else.
-        weight_decay: of the optimizer's first parameter group; the others keep their ratio.
+        weight_decay: of the optimizer's first parameter group that decays; others keep their ratio to it.
         epochs: how long each trains; the longest is the phase's ``epochs``. Learning rates fit themselves to it.
         lr: how many times the phase's rates, as in [0.5x, 1x, 2x].
     """
 
     seed: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = ()
-    weight_decay: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    weight_decay: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
     epochs: tuple[Positive, ...] = ()
     lr: tuple[FactorField, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Vary:
+        if not self.lengths:
+            raise ValueError("'vary' varies nothing; give each replica a value, as in {weight_decay: [1e-4, 5e-4]}")
+        return self
 
     @property
     def twins(self) -> tuple[int, int] | None:
@@ -222,9 +228,12 @@ class Phase:
         if self.vary and self.vary.twins:
             one, other = self.vary.twins
             raise ValueError(f"'vary' gives replicas {one} and {other} the same seed, and nothing else parts them")
+        if self.vary and self.vary.epochs and self.phases:
+            what = "is made of phases, whose lengths 'vary' cannot change; give each its replicas"
+            raise ValueError(f"{self.name!r} {what}")
         if self.vary and self.vary.epochs and max(self.vary.epochs) != self.epochs:
-            longest = max(self.vary.epochs)
-            raise ValueError(f"the longest replica trains {longest} epochs, and 'epochs' says {self.epochs_said}")
+            most = f"{max(self.vary.epochs)} epoch{'s' * (max(self.vary.epochs) > 1)}"
+            raise ValueError(f"the longest replica trains {most}, and 'epochs' says {self.epochs_said}")
         if self.masks == "reprune" and self.soup.is_scored:
             raise ValueError("a greedy soup tries averages under one mask; 'masks: reprune' goes with 'soup: uniform'")
 

@@ -90,10 +90,6 @@ class Forking:
                 if inner.replicas is not None:
                     message = f"{inner.name!r} lies in {outer.name!r}, which has replicas itself; let one of them have"
                     yield self.schedule.problem(place, message)
-        for one in _all([phase]):
-            if one.replicas is not None and one.phases and one.vary is not None and one.vary.epochs:
-                message = f"{one.name!r} is made of phases, whose lengths 'vary' cannot change; give each its replicas"
-                yield self.schedule.problem(place, message)
 
     def _inside(self, policy: Policy) -> Iterator[tuple[str, str]]:
         """What is wrong with a policy: the key, and a message."""
@@ -113,6 +109,11 @@ class Forking:
                         yield "", f"{what}; learn before, or after"
                 elif at is not None and policy.kind in ("release", "thin", "rewind"):
                     yield "", f"acts at {at}, {where}; let it act at their start ('at: {fork.phase}') or end"
+                elif policy.regularizer is not None and policy.keep_mask and fork.masks == "shared":
+                    stop = _epochs(window.stop, self.steps)
+                    if stop is not None and fork.start < stop <= fork.stop:
+                        what = f"keeps at 0 what it has set to 0 at epoch {stop}, {where}, whose masks would differ"
+                        yield ".keep_mask", f"{what}; let its window end elsewhere, or remove 'keep_mask'"
                 elif pruner is not None and _lasts(pruner) and fork.masks == "shared":
                     yield from _cutting(policy, pruner, window, at, fork, where)
 
@@ -124,7 +125,8 @@ def _cutting(
     if policy.refresh is not None and first.steps == 0 and fork.start <= first.epochs < fork.stop:
         yield ".refresh", f"cuts again {where}, whose masks would differ; remove it"
     elif at is not None and not _rests(pruner):
-        what = f"cuts at {at}, {where}, whose masks would differ"
+        when = f"at {at}" if window.is_epochs or window.every is None else f"at steps from {at} on"
+        what = f"cuts {when}, {where}, whose masks would differ"
         advice = f"cut at their start ('at: {fork.phase}'), or write 'masks: reprune' in the phase"
         yield "", f"{what}; {advice}"
 

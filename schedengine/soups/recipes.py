@@ -6,6 +6,7 @@ Reference: Wortsman et al., 2022, Model soups, arXiv 2203.05482; Zimmer, Spiegel
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
@@ -27,6 +28,14 @@ class Recipe(ABC):
     """
 
     is_scored: ClassVar[bool] = False
+
+    def check(self, metrics: object) -> None:
+        """Whether it can choose by metrics of this kind.
+
+        Raises:
+            SchedEngineError: they lack what it goes by.
+        """
+        del metrics
 
     @abstractmethod
     def choose(self, count: int, score: Score) -> list[int]:
@@ -70,8 +79,13 @@ class Greedy(Recipe):
                 chosen, best = [*chosen, number], worth
         return sorted(chosen)
 
+    def check(self, metrics: object) -> None:
+        if not isinstance(metrics, Mapping) or self.metric not in metrics:
+            found = (", ".join(map(str, metrics)) or "none") if isinstance(metrics, Mapping) else repr(metrics)
+            wanted = f"a mapping such as {{{self.metric!r}: 0.5}}"
+            raise SchedEngineError(f"a greedy soup goes by {self.metric!r} of the evaluation, {wanted}; got {found}")
+
     def _worth(self, metrics: Mapping[str, float]) -> float:
-        if self.metric not in metrics:
-            found = ", ".join(metrics) or "nothing"
-            raise SchedEngineError(f"a greedy soup goes by {self.metric!r} of the evaluation, which gives {found}")
-        return -metrics[self.metric] if self.metric == "loss" else metrics[self.metric]
+        self.check(metrics)
+        worth = -metrics[self.metric] if self.metric == "loss" else metrics[self.metric]
+        return worth if worth == worth else -math.inf  # a network that diverged

@@ -7,7 +7,8 @@ which is a function of the candidates alone, in their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from schedengine import weights
-from schedengine.errors import EffectError, SchedEngineError
+from schedengine.criteria.passes import undisturbed
+from schedengine.errors import CheckpointError, EffectError, EffectWarning, SchedEngineError
 from schedengine.policies.base import Context, Policy
 from schedengine.policies.lr import LRPolicy
 from schedengine.policies.pruning import PruningPolicy
@@ -27,7 +29,11 @@ from schedengine.weights import norms_of
 from schedengine.zoo.seeds import derive, reseed
 
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
-"""The model, as it is -> its metrics on validation images, such as {"loss": 0.3, "top1": 91.2}."""
+"""The model, in evaluation mode -> its metrics on validation images, such as {"loss": 0.3, "top1": 91.2}."""
+_FOREIGN = (
+    "a scheduler of torch sets the rates of this optimizer; it goes on from replica to replica, and is not taken back "
+    "with them. Write the rates in the schedule (lr_schedulers), or step it by hand for each"
+)
 Fits = Mapping[tuple[int, int], Sequence[tuple[LRPolicy, Occasions]]]
 """(start of a fork, epochs of a replica) -> the windows that learning rates have then."""
 
@@ -109,6 +115,11 @@ class Walk:
             SchedEngineError: data or an evaluation was not given.
         """
         for fork in self.forks:
+            if self._context.optimizer is None:
+                what = "begin with the state of the optimizer that they are copied with; pass the optimizer to bind()"
+                raise SchedEngineError(f"phase {fork.phase!r}: its replicas {what}")
+            if fork.weight_decays:
+                _check_decays(self._context.optimizer)
             if fork.recipe.is_scored and self._evaluate is None:
                 what = "is judged by an evaluation; pass evaluate=, a function of the model that returns its metrics"
                 raise SchedEngineError(f"phase {fork.phase!r}: a greedy soup {what}, to bind()")
@@ -117,6 +128,9 @@ class Walk:
                 raise SchedEngineError(
                     f"phase {fork.phase!r} averages networks, {what}, or write 'recalibrate: none' in the phase"
                 )
+            if fork.batches != 0 and isinstance(self._context.data, Iterator):
+                what = "is an iterator, which one pass uses up; give the loader itself, or a list of batches"
+                raise SchedEngineError(f"phase {fork.phase!r} averages networks: data= of bind() {what}")
 
     def alone_(self, replica: int) -> None:
         """Let this process train one replica of the fork that was entered, and leave the others to others."""
@@ -141,6 +155,10 @@ class Walk:
             state: of masks, policies and what else the scheduler knows.
         """
         context = self._context
+        if hasattr(getattr(context.optimizer, "step", None), "_wrapped_by_lr_sched"):
+            warnings.warn(EffectWarning(f"phase {fork.phase!r}: {_FOREIGN}"), stacklevel=4)
+        if fork.recipe.is_scored:  # what a wrong evaluation gives is told before replicas are trained for it
+            fork.recipe.check(self._judged())
         self._seed = torch.initial_seed()
         self._parent = {
             "weights": _copied(weights.take(context.model, context.table, context.masks)),
@@ -252,10 +270,15 @@ class Walk:
         weights.restore_(found, context.model, context.table, context.masks)
 
     def _score(self, fork: Fork, numbers: Sequence[int]) -> Mapping[str, float]:
-        assert self._evaluate is not None
         self._mix_(numbers)
         self._recalibrate_(fork)
-        return self._evaluate(self._context.model)
+        return self._judged()
+
+    def _judged(self) -> Mapping[str, float]:
+        """What the evaluation says of the model, which is then in the mode that it was in."""
+        assert self._evaluate is not None
+        with undisturbed(self._context.model):
+            return self._evaluate(self._context.model)
 
     def _recalibrate_(self, fork: Fork) -> None:
         if fork.batches != 0 and norms_of(self._context.model):
@@ -326,15 +349,29 @@ class Walk:
         self.replica, self.trained = state["replica"], state["trained"]
         self.candidates, self._parent = list(state["candidates"]), state["parent"]
         self._seed, self.chosen = state["seed"], state["chosen"]
+        if self._parent is not None:
+            self._check_fits(self._inside())
         self.fit_()
+
+    def _check_fits(self, fork: Fork | None) -> None:
+        if fork is None or self.replica >= fork.replicas or len(self.candidates) > fork.replicas:
+            has = "none has replicas" if fork is None else f"{fork.phase!r} has {fork.replicas} replicas"
+            what = f"is within replica {self.replica} (from 0) of a phase, and in this schedule {has} there"
+            raise CheckpointError(f"the state {what}; load it into the schedule that it was saved with")
+
+
+def _check_decays(optimizer: torch.optim.Optimizer) -> None:
+    if any("weight_decay" not in group for group in optimizer.param_groups):
+        what = f"{type(optimizer).__name__} has no weight decay, which 'vary: weight_decay' is to change"
+        raise SchedEngineError(f"{what}; vary something else, or take another optimizer")
 
 
 def _decay_(optimizer: torch.optim.Optimizer, decay: float) -> None:
-    """Give the first parameter group a weight decay; the others keep their ratio to it."""
-    first, *others = optimizer.param_groups
-    for group in others if first["weight_decay"] else ():
-        group["weight_decay"] *= decay / first["weight_decay"]
-    first["weight_decay"] = decay
+    """Give the first parameter group that decays a weight decay, the others in their ratio to it; if none does, all."""
+    groups = optimizer.param_groups
+    usual = next((group["weight_decay"] for group in groups if group["weight_decay"]), None)
+    for group in groups:
+        group["weight_decay"] = decay if usual is None else group["weight_decay"] * (decay / usual)
 
 
 def _copied(tree: Any) -> Any:

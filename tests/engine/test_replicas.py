@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from schedengine import PruningScheduler, SchedEngineError, load_schedule
-from schedengine.errors import EffectError
+from schedengine.errors import CheckpointError, EffectError, EffectWarning
 from schedengine.soups.average import average
 
 STEPS = 3
@@ -82,6 +82,12 @@ def run(document: dict[str, Any], **given: Any) -> tuple[nn.Module, PruningSched
     torch.manual_seed(7)
     loop(scheduler, model, optimizer, after_step=note)
     return model, scheduler, seen
+
+
+def bound(document: dict[str, Any], **given: Any) -> tuple[PruningScheduler, nn.Module, torch.optim.Optimizer]:
+    model = small_model()
+    optimizer = sgd(model)
+    return load_schedule(document).bind(model, optimizer, steps_per_epoch=STEPS, **given), model, optimizer
 
 
 def equal(one: Seen, other: Seen) -> bool:
@@ -212,8 +218,8 @@ def test_a_run_resumed_after_any_epoch_ends_where_the_whole_one_does(phase: dict
 
 
 def test_a_greedy_soup_is_of_those_that_help() -> None:
-    """The second replica is the better one, and adding the first makes it worse."""
-    scores = iter([1.0, 3.0, 2.0])
+    """The parent is tried first. The second replica is the better one, and adding the first makes it worse."""
+    scores = iter([0.0, 1.0, 3.0, 2.0])
     document = soup(soup="greedy", repeat=1)
     model, scheduler, seen = run(document, evaluate=lambda model: {"top1": next(scores)})
     assert scheduler.walk.chosen == [1]
@@ -221,9 +227,80 @@ def test_a_greedy_soup_is_of_those_that_help() -> None:
 
 
 def test_a_greedy_soup_accepts_a_tie() -> None:
-    scores = iter([3.0, 1.0, 3.0])
+    scores = iter([0.0, 3.0, 1.0, 3.0])
     _, scheduler, _ = run(soup(soup="greedy", repeat=1), evaluate=lambda model: {"top1": next(scores)})
     assert scheduler.walk.chosen == [0, 1]
+
+
+def test_what_a_greedy_soup_tries_has_statistics_of_its_own_and_leaves_modes_alone() -> None:
+    found: list[Tensor] = []
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        assert not model.eval().training
+        found.append(model[1].running_mean.clone())  # type: ignore[index]
+        with torch.no_grad():
+            batch = model[0](DATA[0][0])  # type: ignore[index]
+        if len(found) > 1:  # the parent's are those that it was trained with
+            torch.testing.assert_close(found[-1], batch.mean((0, 2, 3)))
+        return {"top1": 50.0}
+
+    model, _, _ = run(soup(soup="greedy", repeat=1, recalibrate="all"), evaluate=evaluate, data=DATA)
+    assert len(found) == 4 and all(module.training for module in model.modules())
+
+
+def test_an_evaluation_that_says_too_little_is_told_before_replicas_are_trained() -> None:
+    trained: list[int] = []
+    scheduler, model, optimizer = bound(soup(soup="greedy"), evaluate=lambda model: {"acc": 50.0})
+    with pytest.raises(SchedEngineError, match=r"goes by 'top1' of the evaluation.*got acc"):
+        loop(scheduler, model, optimizer, after_epoch=trained.append)
+    assert trained == [0]
+
+
+def test_replicas_begin_with_the_optimizer_of_their_parent_and_random_numbers_of_their_own() -> None:
+    scheduler, model, optimizer = bound(soup(replicas=3, repeat=1))
+    begun: list[tuple[int, Tensor, int]] = []
+
+    def note(epoch: int, step: int) -> None:
+        """The momentum before the first step is what the gradient does not explain of the one after it."""
+        if step == 0:
+            weight = model[5].weight  # type: ignore[index]
+            before = optimizer.state[weight]["momentum_buffer"] - weight.grad
+            begun.append((epoch, before, torch.initial_seed()))
+
+    loop(scheduler, model, optimizer, after_step=note)
+    _, *first = (entry for entry in begun if entry[0] < 2)
+    assert len({seed for *_, seed in first}) == 3
+    for _, before, _ in first[1:]:
+        torch.testing.assert_close(before, first[0][1])
+
+
+def test_replicas_need_the_optimizer() -> None:
+    document = soup()
+    del document["lr_schedulers"], document["policies"][-1]
+    scheduler = load_schedule(document).bind(small_model(), steps_per_epoch=STEPS)
+    with pytest.raises(SchedEngineError, match="'cycle': its replicas begin with .* pass the optimizer to bind"):
+        scheduler.on_epoch_begin(next(iter(scheduler.epochs())))
+
+
+def test_a_scheduler_of_torch_that_goes_on_from_replica_to_replica_is_told_of() -> None:
+    scheduler, model, optimizer = bound(soup(repeat=1))
+    torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5)
+    with pytest.warns(EffectWarning, match="'cycle': a scheduler of torch sets the rates"):
+        loop(scheduler, model, optimizer)
+
+
+def test_an_iterator_is_not_read_twice_for_statistics() -> None:
+    scheduler, model, optimizer = bound(soup(recalibrate="all"), data=iter(DATA))
+    with pytest.raises(SchedEngineError, match="is an iterator, which one pass uses up"):
+        loop(scheduler, model, optimizer)
+
+
+def test_a_state_of_more_replicas_than_there_are_is_refused() -> None:
+    scheduler, model, optimizer = bound(soup(replicas=3))
+    loop(scheduler, model, optimizer, after_epoch=lambda epoch: scheduler.trained_epochs == 5)
+    assert scheduler.walk.replica == 2
+    with pytest.raises(CheckpointError, match=r"within replica 2 \(from 0\).*'cycle' has 2 replicas"):
+        bound(soup(replicas=2))[0].load_state_dict(scheduler.state_dict())
 
 
 def rates(document: dict[str, Any]) -> list[list[float]]:
@@ -272,6 +349,33 @@ def test_replicas_may_have_other_weight_decays() -> None:
     loop(scheduler, model, optimizer, after_step=lambda e, s: found.append(optimizer.param_groups[0]["weight_decay"]))
     assert found[::STEPS] == [0.5, 0.1, 0.1, 0.2, 0.2]
     assert optimizer.param_groups[0]["weight_decay"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("usual", "varied"), [([0.0, 0.1], [0.0, 0.2]), ([0.2, 0.1], [0.2, 0.1]), ([0.0, 0.0], [0.2, 0.2])]
+)
+def test_groups_that_do_not_decay_still_do_not(usual: list[float], varied: list[float]) -> None:
+    model = small_model()
+    groups = [{"params": [one], "weight_decay": decay} for one, decay in zip(model.parameters(), usual, strict=False)]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    document = soup(vary={"weight_decay": [0.2, 0.2]}, repeat=1)
+    scheduler = load_schedule(document).bind(model, optimizer, steps_per_epoch=STEPS)
+    found: list[list[float]] = []
+    loop(
+        scheduler,
+        model,
+        optimizer,
+        after_epoch=lambda epoch: found.append([group["weight_decay"] for group in optimizer.param_groups]),
+    )
+    assert found[1] == found[3] == pytest.approx(varied)
+
+
+def test_an_optimizer_without_weight_decay_cannot_vary_it() -> None:
+    model = small_model()
+    optimizer = torch.optim.Rprop(model.parameters())
+    scheduler = load_schedule(soup(vary={"weight_decay": [0.1, 0.2]})).bind(model, optimizer, steps_per_epoch=STEPS)
+    with pytest.raises(SchedEngineError, match="Rprop has no weight decay"):
+        scheduler.on_epoch_begin(next(iter(scheduler.epochs())))
 
 
 DPF = {"sparsity": {"ramp": "cubic", "to": 0.8, "every": 2}, "update": "reselect", "pruned": "dense"}

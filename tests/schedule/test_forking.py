@@ -51,14 +51,23 @@ def test_cuts_before_and_after_replicas_are_fine(policy: str) -> None:
         ("{pruner: imp, during: run}", "epoch 3"),
         ("{pruner: imp, during: cycle, every: 2}", "epoch 4"),
         ("{pruner: imp, at: [2, 7]}", "epoch 7"),
-        ("{pruner: imp, during: cycle, every: 1.5}", "epoch 2"),
-        ("{pruner: imp, during: cycle, every: 16st}", "epoch 2"),
+        ("{pruner: imp, during: cycle, every: 1.5}", "steps from epoch 2 on"),
+        ("{pruner: imp, during: cycle, every: 16st}", "steps from epoch 2 on"),
     ],
 )
 def test_a_cut_inside_a_replica_is_refused_with_its_line(policy: str, at: str) -> None:
     refused(
         rf"<text>:8:5: policies\[0\]: cuts at {at}, inside the replicas of 'cycle'.*'masks: reprune'", policy=policy
     )
+
+
+def test_what_a_regularizer_keeps_at_0_inside_a_replica_is_refused_with_its_line() -> None:
+    penalty = (
+        "{ssl: {penalty: group_lasso, granularity: filter, parameters: [a], strength: 0.1, threshold: {max: 0.1}}}"
+    )
+    policy = f"{CUT}\n  - {{regularizer: ssl, during: cycle, keep_mask: true}}\nregularizers: {penalty}"
+    refused(r"policies\[1\].keep_mask: keeps at 0 .* at epoch 6, inside the replicas of 'cycle'", policy=policy)
+    load(policy.replace("during: cycle", "during: dense"))
 
 
 def test_replicas_with_masks_of_their_own_may_cut() -> None:
@@ -99,6 +108,8 @@ def test_replicas_of_replicas_are_refused() -> None:
         (", vary: {seed: [1, 2]}", "'vary' has 2 values of 'seed' for 3 replicas"),
         (", vary: {lr: [1, 2, 3]}", r"write how many times the phase's rates, as in \[0.5x, 1x, 2x\] \(got 3\)"),
         (", vary: {epochs: [1, 2, 3]}", "the longest replica trains 3 epochs, and 'epochs' says 4"),
+        (", vary: {}", "'vary' varies nothing"),
+        (", vary: {weight_decay: [.inf, 1, 1]}", "finite number"),
         (", masks: reprune, soup: greedy", "'masks: reprune' goes with 'soup: uniform'"),
         (", recalibrate: never", "write all .one pass over the data., {batches: 50}, or none"),
     ],

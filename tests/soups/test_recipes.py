@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 
 import pytest
 from hypothesis import given
@@ -35,8 +36,15 @@ def test_of_equal_candidates_the_first_begins() -> None:
 
 
 def test_an_evaluation_without_the_metric_is_an_error() -> None:
-    with pytest.raises(SchedEngineError, match="goes by 'top1' of the evaluation, which gives loss"):
+    with pytest.raises(SchedEngineError, match="goes by 'top1' of the evaluation, .*; got loss"):
         Greedy().choose(2, lambda some: {"loss": 1.0})
+    with pytest.raises(SchedEngineError, match=r"goes by 'loss' of the evaluation, .*{'loss': 0.5}; got 0.7"):
+        Greedy("loss").check(0.7)
+
+
+def test_a_candidate_that_diverged_is_the_worst() -> None:
+    scores = {(0,): nan, (1,): 0.4, (0, 1): nan}
+    assert Greedy("loss").choose(2, table(scores, "loss")) == [1]
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=5), st.randoms(use_true_random=False))
