@@ -565,7 +565,8 @@ class Schedule:
 
         Args:
             model: wrapped (DataParallel, DistributedDataParallel, torch.compile) or not.
-            optimizer: needed by learning-rate schedules; without it, optimizer state is left alone at cuts.
+            optimizer: needed by learning-rate schedules and replicas; without it, optimizer state is left alone
+                at cuts.
             epochs: length of the run, for a schedule without phases.
             steps_per_epoch: only needed where a time in steps must be placed before the first step is seen.
             trace: learning rates that the weights were trained with before this run, instead of the file's ``trace``.
@@ -574,7 +575,8 @@ class Schedule:
             data: batches, (inputs, targets) or inputs alone, for criteria that need statistics before the first epoch.
             loss: (outputs, targets) -> the mean loss of a batch, a scalar, for criteria that look at its derivatives
                 (snip, grasp, fisher, obs), such as ``torch.nn.functional.cross_entropy``.
-            evaluate: model -> its metrics on validation images, such as {"loss": 0.3, "top1": 91.2}, for greedy soups.
+            evaluate: model, in evaluation mode -> its metrics on validation images, such as {"loss": 0.3,
+                "top1": 91.2}, for greedy soups.
 
         Raises:
             ScheduleError: everything in it that does not fit the model or the run, each with its place.
