@@ -21,7 +21,7 @@ as in training, baselines and candidates too, so that the average is not the onl
 
 runs.csv      a row a run: its final network, also as it was trained (the columns trained_); epochs: those of every
               replica counted, without the dense training that IMP starts from
-soups.csv     a row an average: its candidates' mean and best (by validation), as trained, and the average
+soups.csv     a row an average: its candidates' mean and best (by validation), and the average
 networks.csv  a row a network of the last average of each run: candidates, soup, greedy soup, prediction ensemble
 pairs.csv     a row a pair of these candidates: distance, angle between their ways from their parent, barrier
 epochs.csv    a row an epoch
@@ -522,7 +522,7 @@ def _cycles(soups: pandas.DataFrame) -> Iterator[str]:
     columns = {"test_soup": "soup", "mean": "soup - mean", "best": "soup - best"}
     text = _flat(shown(groups, columns))
     text.insert(1, "sparsity", groups["sparsity"].mean().map("{:.4f}".format).to_numpy())
-    yield f"Every average, test top-1, candidates as trained:\n\n{markdown(text)}"
+    yield f"Every average, test top-1:\n\n{markdown(text)}"
 
 
 # --- the figure ------------------------------------------------------------------------------------------------------
