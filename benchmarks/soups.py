@@ -25,6 +25,7 @@ soups.csv     a row an average: its candidates' mean and best (by validation), a
 networks.csv  a row a network of the last average of each run: candidates, soup, greedy soup, prediction ensemble
 pairs.csv     a row a pair of these candidates: distance, angle between their ways from their parent, barrier
 epochs.csv    a row an epoch
+epochs9/      the same of what was trained with --epochs 9 --results benchmarks/results/soups/epochs9
 
 Corrupted: top-1 on every twentieth test image, mean over 12 corruptions at 5 severities. Barriers: on the same images,
 uncorrupted, at ends and middle of the lines between the first three candidates, with statistics from 20 batches.

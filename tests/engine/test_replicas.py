@@ -256,8 +256,9 @@ def test_an_evaluation_that_says_too_little_is_told_before_replicas_are_trained(
     assert trained == [0]
 
 
-def test_replicas_begin_with_the_optimizer_of_their_parent_and_random_numbers_of_their_own() -> None:
-    scheduler, model, optimizer = bound(soup(replicas=3, repeat=1))
+@pytest.mark.parametrize("vary", [None, {"seed": [5, 6, 7]}])
+def test_replicas_begin_with_the_optimizer_of_their_parent_and_random_numbers_of_their_own(vary: Any) -> None:
+    scheduler, model, optimizer = bound(soup(replicas=3, repeat=1, **({"vary": vary} if vary else {})))
     begun: list[tuple[int, Tensor, int]] = []
 
     def note(epoch: int, step: int) -> None:
