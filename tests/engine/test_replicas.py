@@ -226,6 +226,37 @@ def test_a_greedy_soup_is_of_those_that_help() -> None:
     assert equal(state(model), seen[4][1])
 
 
+def test_the_velocity_is_that_of_the_replicas_that_were_chosen() -> None:
+    scores, momenta = iter([0.0, 1.0, 3.0, 2.0]), list[Tensor]()
+    scheduler, model, optimizer = bound(soup(soup="greedy", repeat=1), evaluate=lambda model: {"top1": next(scores)})
+    weight = model[5].weight  # type: ignore[index]
+    loop(
+        scheduler,
+        model,
+        optimizer,
+        after_step=lambda epoch, step: momenta.append(optimizer.state[weight]["momentum_buffer"].clone()),
+    )
+    assert scheduler.walk.chosen == [1]
+    assert torch.equal(optimizer.state[weight]["momentum_buffer"], momenta[-1])
+
+
+def test_the_velocity_of_what_an_average_lost_is_0() -> None:
+    scheduler, model, optimizer = bound(soup({"pruner": "imp", "during": "run"}, masks="reprune", epochs=3, repeat=1))
+    loop(scheduler, model, optimizer)
+    weight = model[5].weight  # type: ignore[index]
+    assert not optimizer.state[weight]["momentum_buffer"][weight == 0].any()
+
+
+def test_rates_that_nothing_else_sets_are_the_usual_ones_after_replicas() -> None:
+    document = soup(vary={"lr": ["1x", "2x"]}, repeat=1)
+    del document["lr_schedulers"], document["policies"][-1]
+    scheduler, model, optimizer = bound(document)
+    rates: list[float] = []
+    loop(scheduler, model, optimizer, after_step=lambda e, s: rates.append(optimizer.param_groups[0]["lr"]))
+    assert rates[::STEPS] == pytest.approx([0.1, 0.1, 0.1, 0.2, 0.2])
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
 def test_a_greedy_soup_accepts_a_tie() -> None:
     scores = iter([0.0, 3.0, 1.0, 3.0])
     _, scheduler, _ = run(soup(soup="greedy", repeat=1), evaluate=lambda model: {"top1": next(scores)})
@@ -396,7 +427,7 @@ def test_replicas_may_cut_by_themselves_and_the_average_is_cut_again() -> None:
     model, _, seen = run(document)
     ends = [found["0.weight"] == 0 for _, found in (seen[3], seen[6])]
     weights = torch.cat([model[0].weight.flatten(), model[5].weight.flatten()])  # type: ignore[index]
-    assert not torch.equal(*ends)
+    assert not torch.equal(*ends) and not torch.equal(model[0].weight == 0, ends[1])  # type: ignore[index]
     assert int((weights == 0).sum()) == round(0.8 * weights.numel())
 
 

@@ -111,6 +111,17 @@ def test_rows_of_every_replica_come_before_that_of_their_average(start: Start) -
     cycles = [[(str(e), r) for r in "01" for e in (s, s + 1)] + [(str(s + 1), "soup")] for s in (1, 3)]
     assert rows(folder) == [("0", ""), *cycles[0], *cycles[1]]
     assert not (folder.path / "replicas").exists()
+    assert session.scheduler.trained_epochs == session.scheduler.all_epochs == 9
+
+
+def test_a_seed_of_its_own_changes_a_replica_and_no_other(start: Start, tmp_path: Path) -> None:
+    found = []
+    for seeds in ("[1, 2]", "[1, 3]"):
+        folder, session = start(soup(f", vary: {{seed: {seeds}}}").replace("repeat: 2", "repeat: 1"))
+        train(folder, session)
+        found.append([weights(folder, f"soups/cycle-1/replica-{number}") for number in (0, 1)])
+        folder.path.rename(tmp_path / seeds)
+    assert same(found[0][0], found[1][0]) and not same(found[0][1], found[1][1])
 
 
 def test_a_soup_on_disk_is_the_average_of_its_replicas_on_disk(start: Start) -> None:
