@@ -70,6 +70,18 @@ def test_a_soup_of_files_is_measured_beside_its_members(capsys: pytest.CaptureFi
     assert "not known whether all members held them out" in shown
 
 
+def test_members_too_get_statistics_of_images_as_in_training(
+    capsys: pytest.CaptureFixture[str], files: list[Path]
+) -> None:
+    def losses(*options: object) -> list[float]:
+        shown = run(capsys, *files, "--model", "digits_cnn", "--batch-size", 128, "--json", *options)[1]
+        return [row["test_loss"] for row in json.loads(shown)["networks"] if row["kind"] == "member"]
+
+    saved, plain, augmented = losses("--recalibrate", "none"), losses(*QUICK), losses(*QUICK, "--augment")
+    for number in (0, 1):
+        assert len({saved[number], plain[number], augmented[number]}) == 3
+
+
 def test_exact_zeros_survive_into_the_file(
     capsys: pytest.CaptureFixture[str], files: list[Path], tmp_path: Path
 ) -> None:
