@@ -112,7 +112,7 @@ class Walk:
         """Miss what averages will need now, not epochs later.
 
         Raises:
-            SchedEngineError: data or an evaluation was not given.
+            SchedEngineError: the optimizer, data or an evaluation was not given, or is none that averages can use.
         """
         for fork in self.forks:
             if self._context.optimizer is None:
@@ -155,7 +155,7 @@ class Walk:
             state: of masks, policies and what else the scheduler knows.
         """
         context = self._context
-        if hasattr(getattr(context.optimizer, "step", None), "_wrapped_by_lr_sched"):
+        if hasattr(getattr(context.optimizer, "step", None), "_wrapped_by_lr_sched"):  # torch's own mark
             warnings.warn(EffectWarning(f"phase {fork.phase!r}: {_FOREIGN}"), stacklevel=4)
         if fork.recipe.is_scored:  # what a wrong evaluation gives is told before replicas are trained for it
             fork.recipe.check(self._judged())
@@ -215,7 +215,7 @@ class Walk:
         if self._parent is None:
             return None
         start = self._parent["start"]
-        return next(fork for fork in self.forks if fork.start == start)
+        return next((fork for fork in self.forks if fork.start == start), None)
 
     # --- the average -------------------------------------------------------------------------------------------------
 

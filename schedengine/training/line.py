@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from schedengine.errors import EffectError
+from schedengine.training.cuts import CutWatch
 from schedengine.training.evaluate import Evaluation
 from schedengine.training.journal import METRICS, Journal
 from schedengine.training.loop import train_epoch
@@ -38,6 +39,9 @@ class Line:
         session: what is trained.
         journal: where epochs are noted.
         watches: told of every step and epoch.
+
+    Attributes:
+        cuts: what cuts did.
     """
 
     replica: int | None = None
@@ -47,6 +51,7 @@ class Line:
         self.session = session
         self.journal = journal
         self.watches = tuple(watches)
+        self.cuts = CutWatch(session)
         self._highest_rate = 0.0
 
     @property
@@ -75,7 +80,7 @@ class Line:
             epoch,
             session.compute,
             accumulate=session.settings.accumulate,
-            begun=lambda: self._begun(epoch),
+            begun=lambda: self.cuts.begun(epoch),  # the masks of the first step are in place
             after_step=self._stepped,
         )
         evaluation, counts = session.evaluate("validation"), session.counts()
@@ -128,15 +133,13 @@ class Line:
         for watch in self.watches:
             watch.step()
 
-    def _begun(self, epoch: int) -> None:
-        """The masks of an epoch's first step are in place."""
-
     def _evaluated(self, epoch: int, evaluation: Evaluation | None, counts: list[Count]) -> None:
         """An epoch was evaluated; cuts at its end are still to come."""
 
     def _ended(self, epoch: int, evaluation: Evaluation | None) -> Mapping[str, Any]:
         """The epoch is over: what its row says of cuts."""
-        return {}
+        effect = self.cuts.ended(epoch, evaluation)
+        return {} if effect is None else effect.columns()
 
     def _state(self) -> dict[str, Any]:
         """For the checkpoint, beside what the session says."""

@@ -11,7 +11,6 @@ from typing import Any
 from schedengine.errors import CheckpointError, SchedEngineError, ScheduleWarning
 from schedengine.soups.fork import Fork
 from schedengine.training.compute import cpu_threads
-from schedengine.training.cuts import CutWatch
 from schedengine.training.evaluate import Evaluation
 from schedengine.training.line import Line, Watch
 from schedengine.training.run import ForkFolder, RunFolder
@@ -83,7 +82,6 @@ class _ReplicaLine(Line):
     def __init__(self, session: Session, fork: Fork, folder: ForkFolder, number: int, watches: Iterable[Watch]) -> None:
         super().__init__(session, folder.replica(number), watches)
         self.replica = number
-        self.cuts = CutWatch(session)
         self._fork, self._folder = fork, folder
         self._scores: Scores | None = None
 
@@ -100,16 +98,12 @@ class _ReplicaLine(Line):
         assert self.replica is not None
         return self.replica
 
-    def _begun(self, epoch: int) -> None:
-        self.cuts.begun(epoch)
-
     def _ended(self, epoch: int, evaluation: Evaluation | None) -> Mapping[str, Any]:
-        effect = self.cuts.ended(epoch, evaluation)
         if epoch + 1 == self._fork.stop_of(self._number):
             self._scores = self._measured()
             path = self._folder.weights(f"replica-{self._number}")
             save_weights(self.session.model, path, self.session.notes())
-        return {} if effect is None else effect.columns()
+        return super()._ended(epoch, evaluation)
 
     def _measured(self) -> Scores:
         """With batch norms estimated as those of the average are, which would gain by these alone otherwise."""

@@ -10,7 +10,6 @@ from schedengine.distributed.executors import Elsewhere
 from schedengine.soups.fork import Fork
 from schedengine.training.best import BestWeights
 from schedengine.training.compute import cpu_threads
-from schedengine.training.cuts import CutWatch
 from schedengine.training.evaluate import Evaluation
 from schedengine.training.journal import Journal, numbered
 from schedengine.training.line import Line, Watch, per_parameter
@@ -52,7 +51,6 @@ class _Run(Line):
         self.best = BestWeights(folder.path)
         self.dense: Scores | None = None
         self.dense_until = _before_forks(session)
-        self.cuts = CutWatch(session)
         self.soups: list[SoupScores] = []
 
     def run(self) -> Report:
@@ -89,18 +87,11 @@ class _Run(Line):
 
     # --- an epoch ----------------------------------------------------------------------------------------------------
 
-    def _begun(self, epoch: int) -> None:
-        self.cuts.begun(epoch)
-
     def _evaluated(self, epoch: int, evaluation: Evaluation | None, counts: list[Count]) -> None:
         session = self.session
         if epoch + 1 == self.dense_until:
             self.dense = {"validation": evaluation, "test": session.evaluate("test")}
         self.best.consider(session.model, epoch, session.sparsity(counts), evaluation, session.notes)
-
-    def _ended(self, epoch: int, evaluation: Evaluation | None) -> Mapping[str, Any]:
-        effect = self.cuts.ended(epoch, evaluation)
-        return {} if effect is None else effect.columns()
 
     def _state(self) -> dict[str, Any]:
         soups = [one.plain() for one in self.soups]

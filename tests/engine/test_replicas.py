@@ -333,6 +333,10 @@ def test_a_state_of_more_replicas_than_there_are_is_refused() -> None:
     assert scheduler.walk.replica == 2
     with pytest.raises(CheckpointError, match=r"within replica 2 \(from 0\).*'cycle' has 2 replicas"):
         bound(soup(replicas=2))[0].load_state_dict(scheduler.state_dict())
+    later = soup(replicas=3)
+    later["phases"][0]["epochs"] = 2
+    with pytest.raises(CheckpointError, match="in this schedule none has replicas there"):
+        bound(later)[0].load_state_dict(scheduler.state_dict())
 
 
 def rates(document: dict[str, Any]) -> list[list[float]]:
